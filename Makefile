@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The workshop of the series. Everything happens in scripts under tools/, each
+# with --help; what they make is in build/.
+
+BUILD   ?= $(CURDIR)/build
+KERNEL  ?=
+CASE    ?= main
+RATE    ?= 500
+ACCEL   ?=
+DEBUG   ?=
+FORCE   ?=
+NEW_BASE ?=
+V       ?=
+export BUILD KERNEL CASE RATE ACCEL DEBUG
+# Empty is not the same as not given
+ifeq ($(ACCEL),)
+unexport ACCEL
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup base tree sync series kernel initramfs run check checkpatch clean distclean
+
+help:
+	@echo 'Show it:'
+	@echo '  make run         from nothing to a live update with the NIC running, and its report:'
+	@echo '                   setup, base, tree, kernel, initramfs, then QEMU and the judge'
+	@echo '    CASE=main        preserve, kexec, restore (the default)'
+	@echo '    CASE=base        the unpatched kernel: what is lost, and why'
+	@echo '    CASE=unpreserved two NICs, only the first preserved'
+	@echo '    CASE=aborted     preserved, then taken back, then kexec'
+	@echo '    RATE=500         frames per second and NIC'
+	@echo '    ACCEL=           QEMU accelerator (default: tcg,thread=single)'
+	@echo '    DEBUG=1          the debug kernel (KASAN, lockdep, ...)'
+	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
+	@echo '    STEPS="a b"      only these steps (tools/check.sh --list)'
+	@echo
+	@echo 'Work on the series:'
+	@echo '  make tree        build/linux: a git repository, the base and a commit per entry'
+	@echo '    FORCE=1          drop what is in build/linux and not in the overlay'
+	@echo '  make sync        the commits of build/linux back into the overlay'
+	@echo '    NEW_BASE=1       move the series to the base in build/base'
+	@echo '  make series      git format-patch with cover letter, to build/series'
+	@echo '    V=2              as version 2'
+	@echo '  make checkpatch  checkpatch --strict over the series'
+	@echo
+	@echo 'Parts of make run:'
+	@echo '  make setup       install what is missing (as root; Debian 12 or later)'
+	@echo '  make base        fetch and unpack the base, linux-source-7.3, to build/base'
+	@echo '    KERNEL=          a 7.3.y tree or tarball to take instead'
+	@echo '  make kernel      build the kernel of CASE and DEBUG, in build/obj-*'
+	@echo '  make initramfs   build the guest programs and the initramfs'
+	@echo
+	@echo '  make clean       remove what was built; base and downloads stay'
+	@echo '  make distclean   remove build/'
+	@echo
+	@echo 'For all: BUILD=    where to work (default: build)'
+
+setup:
+	@tools/setup/packages.sh
+
+base: setup
+	@tools/setup/base.sh
+
+tree: base
+	@tools/series/tree.sh $(if $(filter-out 0,$(FORCE)),--force)
+
+sync:
+	@tools/series/sync.sh $(if $(filter-out 0,$(NEW_BASE)),--new-base)
+
+series:
+	@tools/series/export.sh $(if $(V),-v $(V))
+
+checkpatch:
+	@tools/series/checkpatch.sh
+
+kernel: tree
+	@tools/vm/build.sh
+
+initramfs: kernel
+	@tools/vm/guest.sh
+
+run: initramfs
+	@tools/vm/run.sh
+
+check: tree
+	@tools/check.sh $(STEPS)
+
+clean:
+	rm -rf $(BUILD)/obj-* $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+
+# build/linux may hold commits that are nowhere else
+distclean:
+	@if [ -d $(BUILD)/linux ] && [ -z "$(FORCE)" ] && ! tools/series/tree.sh --synced; then \
+		echo 'error: $(BUILD)/linux has work that is not in the overlay: make sync, or FORCE=1' >&2; exit 1; fi
+	rm -rf $(BUILD)

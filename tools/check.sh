@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# All tests, in order, each as TAP; what they printed is in build/check.
+# The last line is "N passed, N failed, N skipped".
+set -euo pipefail
+
+top=$(realpath "$(dirname "$0")/..")
+build=${BUILD:-$top/build}
+cd "$top"
+
+usage() {
+	cat <<EOF
+usage: $0 [--list] [-h] [STEP...]
+Runs the steps (all, or those named) and sums up. make check calls it after
+make tree.
+EOF
+}
+
+# name | command | what it shows. In order of cost: what fails early is cheap.
+steps() {
+	cat <<EOF
+series|tools/series/test.sh|tree, sync and export on a synthetic base
+identity|tools/series/identity.sh|tree then sync of the real overlay changes nothing
+checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
+EOF
+}
+
+case ${1-} in
+-h|--help) usage; exit 0 ;;
+--list)
+	steps | while IFS='|' read -r name cmd what; do
+		printf '%-12s %s\n' "$name" "$what"
+	done
+	exit 0 ;;
+esac
+
+wanted=("$@")
+for w in "${wanted[@]}"; do
+	steps | grep -q "^$w|" || { echo "error: there is no step $w (see $0 --list)" >&2; exit 2; }
+done
+
+want() {
+	local w
+	(( ${#wanted[@]} )) || return 0
+	for w in "${wanted[@]}"; do
+		[[ $w != "$1" ]] || return 0
+	done
+	return 1
+}
+
+mkdir -p "$build/check"
+passed=0 failed=0 skipped=0
+bad=()
+begin=$SECONDS
+total=$(steps | wc -l)
+i=0
+# Results are counted at the left margin only: subtests are indented.
+while IFS='|' read -r name cmd what <&3; do
+	i=$((i + 1))
+	want "$name" || continue
+	log=$build/check/$name.log
+	echo "# [$i/$total] $name: $what"
+	start=$SECONDS
+	rc=0
+	$cmd </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
+	p=$(grep -cE '^ok .*' "$log" || true)
+	s=$(grep -ciE '^ok .*# *skip' "$log" || true)
+	f=$(grep -cE '^not ok ' "$log" || true)
+	p=$((p - s))
+	# A step that ends early, or badly without saying so, has not passed.
+	plan=$(sed -nE 's/^1\.\.([0-9]+).*/\1/p' "$log" | tail -n 1)
+	if [[ -z $plan ]] || (( plan != p + s + f )); then
+		echo "not ok - $name: $((p + s + f)) results of ${plan:-an unknown number}, exit status $rc"
+		f=$((f + 1))
+	elif (( rc && ! f )); then
+		echo "not ok - $name: exit status $rc"
+		f=$((f + 1))
+	fi
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	(( ! f )) || bad+=("$name")
+	echo "# [$i/$total] $name: $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
+done 3< <(steps)
+
+echo "# $((SECONDS - begin)) s in all; logs in $build/check${bad:+; failed: ${bad[*]}}"
+echo "$passed passed, $failed failed, $skipped skipped"
+(( ! failed && passed ))

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# checkpatch --strict over every patch of the series as it would be mailed.
+# TAP: one test per patch, failed by any ERROR, WARNING or CHECK.
+. "$(dirname "$0")/lib.sh"
+
+# Kinds that say nothing about this series. Each with its reason.
+ignore=(
+	# MAINTAINERS entries come in one commit, the last.
+	FILE_PATH_CHANGES
+)
+
+case ${1-} in
+-h|--help)
+	echo "usage: $0: the base's checkpatch.pl --strict over the series, as TAP"
+	exit 0 ;;
+"") ;;
+*) echo "usage: $0 [-h]" >&2; exit 2 ;;
+esac
+
+series_tmp
+linux_open
+patches=$TMP/patches
+# The exporter's name is not what is checked; CI has none.
+"$SERIES_SCRIPTS/export.sh" --output "$patches" \
+	--as "The Exporter <exporter@kernel.org>" >"$TMP/log" 2>&1 ||
+	{ cat "$TMP/log" >&2; exit 1; }
+
+mapfile -t files < <(find "$patches" -name '*.patch' ! -name '*0000-cover-letter.patch' | sort)
+echo "TAP version 13"
+echo "1..${#files[@]}"
+n=0 failed=0
+types=$(IFS=,; echo "${ignore[*]}")
+for f in "${files[@]}"; do
+	n=$((n + 1))
+	name=$(basename "$f" .patch)
+	# Its --git data (commit ids in messages) and its tree are build/linux.
+	rc=0
+	(cd "$LINUX" && ./scripts/checkpatch.pl --strict --terse --show-types \
+		--no-summary --color=never --ignore "$types" "$f") >"$TMP/out" 2>&1 || rc=$?
+	if [[ $rc == 0 && ! -s $TMP/out ]]; then
+		echo "ok $n - checkpatch ${name#*-}"
+	else
+		sed "s|^$patches/||; s|^|# |" "$TMP/out"
+		echo "not ok $n - checkpatch ${name#*-}"
+		failed=1
+	fi
+done
+exit "$failed"
