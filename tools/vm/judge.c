@@ -1,0 +1,656 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * judge - was anything lost, and was it for the right reasons?
+ *
+ * Reads the raw results of a run from DIR, prints the report, writes it to
+ * DIR/report.json. The exit status is the verdict: 0 as it should be, 1 not.
+ *
+ * The guest's own word counts for nothing but a cross-check.
+ */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge.h"
+
+#define PCI_COMMAND_MEMORY	2
+#define PCI_COMMAND_MASTER	4
+#define MS(ns)			((ns) / 1e6)
+
+/* Where QEMU's igb has its capabilities. */
+#define IGB_PMCSR		0x44
+#define IGB_DEVCTL		0xa8
+#define DEVCTL_FLR		0x8000
+
+/* What the traces say about one NIC between two points in time. */
+struct device_log {
+	unsigned int master_clears, decode_clears, flrs, d3s, resets;
+	unsigned int faults, translations, strays;
+	int master;		/* as last written */
+	uint64_t first_fault, first_stray;
+};
+
+struct iommu_log {
+	unsigned int translation_off, remapping_off, roots;
+};
+
+struct frame_log {
+	unsigned int sent, refused, before, blackout, after, lost, late;
+	double longest_gap, longest_latency;
+};
+
+static struct results *r;
+static int64_t streaming, vmm_last, starting, new_linux, init_mark, attached;
+static int64_t finish_begin, finish_end, retrieve_begin;
+static char reason[512];
+static char listing[16384];
+
+/* One line of the report; the first one that fails is the verdict's reason. */
+static void check(int ok, const char *fmt, ...)
+{
+	size_t n = strlen(listing);
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	snprintf(listing + n, sizeof(listing) - n, "  %-4s  %s\n",
+		 ok ? "ok" : "FAIL", text);
+	if (!ok && !*reason)
+		snprintf(reason, sizeof(reason), "%s", text);
+}
+
+static const char *count_of(uint64_t n)
+{
+	static char bufs[8][32];
+	static unsigned int next;
+	char digits[24], *out = bufs[next++ % 8];
+	int i, len = snprintf(digits, sizeof(digits), "%" PRIu64, n), at = 0;
+
+	for (i = 0; i < len; i++) {
+		if (i && (len - i) % 3 == 0)
+			out[at++] = ',';
+		out[at++] = digits[i];
+	}
+	out[at] = 0;
+	return out;
+}
+
+static int within(int64_t time, int64_t from, int64_t to)
+{
+	return time >= from && time < to;
+}
+
+static struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
+{
+	struct device_log d = { .master = -1 };
+	unsigned int command = 0, others = 0, resets = 0;
+	size_t i;
+
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+		int in = within(e->time, from, to);
+
+		if (e->kind == EV_SW_RESET || e->kind == EV_RESET) {
+			resets += in;
+			continue;
+		}
+		if (e->bdf != r->bdf[nic]) {
+			/* Reset events do not say of which NIC. */
+			if (in && e->kind == EV_CONFIG && r->nics > 1 &&
+			    e->bdf == r->bdf[!nic] && e->a == IGB_DEVCTL &&
+			    (e->b & DEVCTL_FLR))
+				others++;
+			continue;
+		}
+		if (e->kind == EV_CONFIG && e->a == 4) {
+			if (in && (command & PCI_COMMAND_MASTER) &&
+			    !(e->b & PCI_COMMAND_MASTER))
+				d.master_clears++;
+			if (in && (command & PCI_COMMAND_MEMORY) &&
+			    !(e->b & PCI_COMMAND_MEMORY))
+				d.decode_clears++;
+			command = e->b;
+			if (e->time < to)
+				d.master = !!(command & PCI_COMMAND_MASTER);
+		}
+		if (!in)
+			continue;
+		if (e->kind == EV_CONFIG && e->a == IGB_DEVCTL)
+			d.flrs += !!(e->b & DEVCTL_FLR);
+		if (e->kind == EV_CONFIG && e->a == IGB_PMCSR)
+			d.d3s += (e->b & 3) == 3;
+		if (e->kind == EV_FAULT && !d.faults++)
+			d.first_fault = e->a;
+		if (e->kind == EV_TRANSLATE) {
+			d.translations++;
+			if (!page_known(r, e->b) && !d.strays++)
+				d.first_stray = e->b;
+		}
+	}
+	d.resets = resets > others ? resets - others : 0;
+	if (d.flrs > d.resets)
+		d.resets = d.flrs;
+	return d;
+}
+
+static struct iommu_log iommu_log(int64_t from, int64_t to)
+{
+	struct iommu_log l = { 0 };
+	size_t i;
+
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+
+		if (!within(e->time, from, to))
+			continue;
+		l.translation_off += e->kind == EV_DMAR_ENABLE && !e->a;
+		l.remapping_off += e->kind == EV_IR_ENABLE && !e->a;
+		l.roots += e->kind == EV_ROOT;
+	}
+	return l;
+}
+
+/*
+ * Frames sent to a NIC in [from, to) that count for loss. Blackout is from the
+ * last instruction of the old VMM to the new one holding the attached device.
+ */
+static struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to)
+{
+	int64_t period = 1000000000 / counter("rate"), gap_end;
+	int64_t end = attached ? attached : FOREVER, last_arrival = NEVER;
+	int64_t last_send = NEVER;
+	struct frame_log f = { 0 };
+	size_t i;
+
+	for (i = 0; i < r->nr_sends; i++) {
+		const struct send *s = &r->sends[i];
+
+		if (s->nic != nic || s->stage > STAGE_SECOND ||
+		    !within(s->time, from, to))
+			continue;
+		f.sent += s->accepted;
+		f.refused += !s->accepted;
+		if (s->accepted && !s->arrival)
+			f.lost++;
+		if (s->arrival) {
+			if (s->arrival <= vmm_last || !vmm_last)
+				f.before++;
+			else if (s->arrival <= end)
+				f.blackout++;
+			else
+				f.after++;
+			if (starting && s->arrival > starting)
+				f.late++;
+			if (MS(s->arrival - s->time) > f.longest_latency)
+				f.longest_latency = MS(s->arrival - s->time);
+		}
+		/* A gap the sender made by pausing is not the NIC's. */
+		gap_end = s->arrival ? s->arrival : s->time;
+		if (last_send && s->time - last_send > 20 * period)
+			last_arrival = NEVER;
+		if (last_arrival && MS(gap_end - last_arrival) > f.longest_gap)
+			f.longest_gap = MS(gap_end - last_arrival);
+		if (s->arrival)
+			last_arrival = s->arrival;
+		else if (!last_arrival)
+			last_arrival = s->time;
+		last_send = s->time;
+	}
+	return f;
+}
+
+static void count_stage3(unsigned int *sent, unsigned int *found)
+{
+	size_t i;
+
+	*sent = *found = 0;
+	for (i = 0; i < r->nr_sends; i++) {
+		if (r->sends[i].stage != STAGE_PROVOKED)
+			continue;
+		*sent += r->sends[i].accepted;
+		*found += !!r->sends[i].arrival;
+	}
+}
+
+/* The first console line that a healthy kernel does not print. */
+static const char *splat(void)
+{
+	static const char * const signs[] = {
+		"WARNING:", "BUG:", "Oops", "Kernel panic", "KASAN",
+		"KFENCE", "UBSAN", "general protection", "INFO: possible",
+		"INFO: task", "INFO: rcu", "INFO: trying to register",
+		"suspicious RCU", "sleeping function called",
+		"possible circular locking", "possible recursive locking",
+		"inconsistent lock state", "bad unlock balance",
+		"held lock freed", "lock held when returning", "Call Trace:",
+		"unable to handle", "use-after-free", "pagealloc: memory corruption",
+		"double free", "refcount_t:", "list_add corruption",
+		"list_del corruption", "ODEBUG", "scheduling while atomic",
+		"unreferenced object", "stack-out-of-bounds", "Bad page state",
+		"Modules linked in:",
+	};
+	size_t i, s;
+
+	for (i = 0; i < r->nr_console; i++)
+		for (s = 0; s < sizeof(signs) / sizeof(*signs); s++)
+			if (strstr(r->console[i].text, signs[s]))
+				return r->console[i].text;
+	return NULL;
+}
+
+static const char *guest_failure(void)
+{
+	size_t i;
+
+	for (i = 0; i < r->nr_marks; i++)
+		if (!strcmp(r->marks[i].kind, "fail"))
+			return r->marks[i].text;
+	return NULL;
+}
+
+static const char *info(const char *key)
+{
+	size_t i, n = strlen(key);
+
+	for (i = 0; i < r->nr_marks; i++)
+		if (!strcmp(r->marks[i].kind, "info") &&
+		    !strncmp(r->marks[i].text, key, n) &&
+		    r->marks[i].text[n] == '=')
+			return r->marks[i].text + n + 1;
+	return "unknown";
+}
+
+/* What must hold in every case. */
+static void judge_common(void)
+{
+	const char *text = guest_failure();
+
+	check(!text, "guest program: %s", text ? text : "no failure reported");
+	check(counter("timed_out") == 0, "the run ended by itself%s",
+	      counter("timed_out") ? ": it hangs, see console.log" : "");
+	text = splat();
+	check(!text, "kernel log: %s", text ? text : "no warning, no bug");
+	check(starting && new_linux && mark_time(r, "done"),
+	      "the machine went through kexec and the guest program to its end%s",
+	      !starting ? ": kexec never started" : !new_linux ?
+	      ": the new kernel never said a word" : "");
+	check(r->nr_pages > 0 && counter("buffers_nic0_gen1") > 0,
+	      "the watcher knows the guest's buffers: %s pages",
+	      count_of(r->nr_pages));
+	check(r->misplaced == 0, "%s frames in another NIC's buffers",
+	      count_of(r->misplaced));
+}
+
+/* The guest's count of what it found must agree with what was seen outside. */
+static void judge_cross_check(void)
+{
+	int64_t when = mark_time(r, "checked");
+	int64_t frames = mark_arg(r, "checked", "frames", -1);
+	int64_t low = 0, high = 0;
+	size_t i;
+
+	for (i = 0; i < r->nr_sends; i++) {
+		const struct send *s = &r->sends[i];
+
+		if (s->nic || !s->arrival)
+			continue;
+		low += s->arrival < retrieve_begin;
+		high += s->arrival < when + 10000000;
+	}
+	check(when && mark_arg(r, "checked", "bad", -1) == 0 && frames >= low &&
+	      frames <= high, "cross-check: the guest found %s frames (%s bad), "
+	      "seen from outside: %s to %s", frames < 0 ? "no" : count_of(frames),
+	      count_of(mark_arg(r, "checked", "bad", 0)), count_of(low),
+	      count_of(high));
+}
+
+/* The roots the guest set between two points: what can be reached from them? */
+static void judge_roots(void)
+{
+	unsigned int handover = 0, strangers = 0, missing = 0, outside = 0;
+	unsigned int checked = 0;
+	uint64_t first = 0, table = 0;
+	char nic0[12];
+	size_t i;
+
+	snprintf(nic0, sizeof(nic0), "%02x:%02x.%x", r->bdf[0] >> 8,
+		 (r->bdf[0] >> 3) & 31, r->bdf[0] & 7);
+	for (i = 0; i < r->nr_roots; i++) {
+		const struct root *t = &r->roots[i];
+
+		if (!within(t->time, vmm_last, finish_end ? finish_end : FOREVER))
+			continue;
+		/* The first one is the handover root. */
+		if (!first)
+			first = t->time;
+		if (t->time - first < 2000000 || t->addr == r->roots[i - 1].addr) {
+			handover++;
+			if (!init_mark || t->time < init_mark)
+				strangers += t->time - first < 2000000 &&
+					     strcmp(t->bdf, nic0) &&
+					     strcmp(t->kind, "empty");
+		}
+		if (strcmp(t->bdf, nic0))
+			continue;
+		checked++;
+		outside += t->outside > 0;
+		if (!table)
+			table = t->table;
+		missing += t->table != table || !t->inside;
+	}
+	check(handover && !strangers,
+	      "handover root: %u devices in it that were not preserved%s",
+	      strangers, handover ? "" : "; none was ever set");
+	check(checked && !missing && !outside,
+	      "roots set since: %u with the preserved device, %u without its table, "
+	      "%u that reach beyond the memfds", checked, missing, outside);
+}
+
+/* What the preserved NIC must have been spared between streaming and finish. */
+static void judge_preserved(const struct device_log *d, const struct iommu_log *l,
+			    const struct frame_log *f)
+{
+	check(f->blackout > 0, "%s frames arrived in the blackout",
+	      count_of(f->blackout));
+	check(f->lost == 0, "%s frames lost of %s accepted", count_of(f->lost),
+	      count_of(f->sent));
+	check(f->refused == 0, "%s frames refused by the NIC", count_of(f->refused));
+	check(d->faults == 0, "%u IOMMU faults", d->faults);
+	check(d->resets == 0, "%u device resets", d->resets);
+	check(d->master_clears == 0, "bus mastering cleared %u times",
+	      d->master_clears);
+	check(d->decode_clears == 0, "memory decoding cleared %u times",
+	      d->decode_clears);
+	check(d->d3s == 0, "sent to D3 %u times", d->d3s);
+	check(l->translation_off == 0, "translation switched off %u times",
+	      l->translation_off);
+	check(l->remapping_off == 0, "interrupt remapping switched off %u times",
+	      l->remapping_off);
+	check(d->translations > 0 && d->strays == 0,
+	      "%s translations, %s outside the memfds' pages",
+	      count_of(d->translations), count_of(d->strays));
+	judge_roots();
+}
+
+static void judge_main(void)
+{
+	struct device_log d = device_log(0, streaming, finish_end ? finish_end : FOREVER);
+	struct device_log late = device_log(0, finish_end, FOREVER);
+	struct iommu_log l = iommu_log(streaming, finish_end ? finish_end : FOREVER);
+	struct frame_log f = frame_log(0, 0, FOREVER);
+	unsigned int sent, found;
+
+	judge_preserved(&d, &l, &f);
+	check(attached != NEVER, "the new VMM holds the attached device");
+	check(f.after >= 2000, "%s frames after the blackout", count_of(f.after));
+	judge_cross_check();
+	check(mark_arg(r, "second-received", "frames", 0) > 0 &&
+	      counter("buffers_nic0_gen2") > 0,
+	      "a second memfd was mapped and received into");
+	check(finish_end != NEVER, "the session was finished");
+
+	count_stage3(&sent, &found);
+	check(sent > 0 && found == 0,
+	      "after its unmap: %u frames accepted, %u reached memory", sent, found);
+	check(finish_end && late.faults > 0, "the IOMMU blocked and reported it: %u faults",
+	      finish_end ? late.faults : 0);
+	check(late.resets > 0 && late.master == 0,
+	      "closed: device reset, bus mastering %s",
+	      late.master ? "still on" : "off");
+}
+
+/* After a kexec with nothing preserved but memory: gone, and why. */
+static void judge_loss(void)
+{
+	struct device_log d = device_log(0, streaming, FOREVER);
+	struct iommu_log l = iommu_log(streaming, FOREVER);
+	struct frame_log f = frame_log(0, 0, FOREVER);
+	struct frame_log early = frame_log(0, 0, vmm_last ? vmm_last : FOREVER);
+
+	check(early.sent > 0 && early.lost == 0 && early.refused == 0,
+	      "up to kexec: %s frames accepted, %s lost, %s refused",
+	      count_of(early.sent), count_of(early.lost), count_of(early.refused));
+	check(f.lost + f.refused > early.lost + early.refused && f.late == 0,
+	      "from then on: %s frames lost, %s refused, %s arrived after the old "
+	      "kernel's shutdown", count_of(f.lost - early.lost),
+	      count_of(f.refused - early.refused), count_of(f.late));
+	check(d.master_clears > 0, "reason: bus mastering cleared %u times",
+	      d.master_clears);
+	check(l.translation_off > 0, "reason: translation switched off %u times",
+	      l.translation_off);
+	judge_cross_check();
+}
+
+static void judge_base(void)
+{
+	judge_loss();
+	check(atoi(info("mark_errno")) > 0 && atoi(info("preserve_iommufd_errno")) > 0 &&
+	      atoi(info("preserve_cdev_errno")) > 0,
+	      "the base kernel refuses: mark errno %s, iommufd errno %s, cdev errno %s",
+	      info("mark_errno"), info("preserve_iommufd_errno"),
+	      info("preserve_cdev_errno"));
+}
+
+static void judge_aborted(void)
+{
+	int64_t aborted = mark_time(r, "aborted");
+	struct frame_log f = frame_log(0, aborted, vmm_last);
+	struct device_log d = device_log(0, streaming, vmm_last);
+	struct iommu_log l = iommu_log(streaming, vmm_last);
+
+	check(aborted && mark_time(r, "remapped"),
+	      "the session was closed, map and unmap worked again");
+	check(f.sent >= 1000 && f.lost == 0,
+	      "from then to kexec: %s frames accepted, %s lost",
+	      count_of(f.sent), count_of(f.lost));
+	check(d.faults + d.resets + d.master_clears + l.translation_off == 0,
+	      "up to kexec: %u faults, %u resets, bus mastering cleared %u times, "
+	      "translation off %u times", d.faults, d.resets, d.master_clears,
+	      l.translation_off);
+	judge_loss();
+}
+
+static void judge_unpreserved(void)
+{
+	int64_t end = finish_end ? finish_end : FOREVER;
+	int64_t bm_on = mark_time(r, "bm-on");
+	struct device_log d = device_log(0, streaming, end);
+	struct iommu_log l = iommu_log(streaming, end);
+	struct frame_log f = frame_log(0, 0, finish_begin ? finish_begin : FOREVER);
+	struct frame_log f1 = frame_log(1, 0, FOREVER);
+	struct device_log d1 = device_log(1, vmm_last, starting);
+	struct device_log on = device_log(1, bm_on, retrieve_begin);
+	struct frame_log probe = frame_log(1, bm_on, retrieve_begin);
+
+	judge_preserved(&d, &l, &f);
+	check(attached != NEVER, "the new VMM holds the attached device");
+	check(f.after > 0, "%s frames after the blackout", count_of(f.after));
+	judge_cross_check();
+	check(finish_end != NEVER, "the session was finished");
+
+	check(f1.before > 0 && d1.master_clears > 0,
+	      "NIC 1 received %s frames, then lost bus mastering at shutdown",
+	      count_of(f1.before));
+	check(starting && f1.late == 0,
+	      "NIC 1: %s frames in memory after the old kernel's shutdown",
+	      count_of(f1.late));
+	check(counter("changed_buffers_nic1") == 0 &&
+	      counter("changed_ring_pages_nic1") == 0 &&
+	      counter("ring_pages_nic1") > 0,
+	      "NIC 1: %s buffers and %s of %s ring pages changed in that time",
+	      counter("changed_buffers_nic1") < 0 ? "(not compared)" :
+	      count_of(counter("changed_buffers_nic1")),
+	      counter("changed_ring_pages_nic1") < 0 ? "(not compared)" :
+	      count_of(counter("changed_ring_pages_nic1")),
+	      count_of(counter("ring_pages_nic1")));
+	check(bm_on && retrieve_begin - bm_on >= 300000000 && on.master == 1 &&
+	      probe.sent + probe.refused > 0,
+	      "NIC 1: bus mastering on again for %.0f ms, %s frames sent to it",
+	      MS(retrieve_begin - bm_on), count_of(probe.sent + probe.refused));
+	check(on.faults > 0 && on.translations == 0,
+	      "NIC 1: %u DMAs blocked and reported, %u let through",
+	      on.faults, on.translations);
+}
+
+static void put_ms(FILE *f, const char *key, int64_t from, int64_t to, int last)
+{
+	if (from && to)
+		fprintf(f, "\"%s\": %.3f%s", key, MS(to - from), last ? "" : ", ");
+	else
+		fprintf(f, "\"%s\": null%s", key, last ? "" : ", ");
+}
+
+static void put_string(FILE *f, const char *s)
+{
+	fputc('"', f);
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			fputc('\\', f);
+		if ((unsigned char)*s >= ' ')
+			fputc(*s, f);
+	}
+	fputc('"', f);
+}
+
+struct span {
+	const char *name;
+	int64_t from, to;
+};
+
+static void report(const char *dir, const char *verdict)
+{
+	int64_t end = finish_end ? finish_end : FOREVER;
+	struct device_log d = device_log(0, streaming, end);
+	struct device_log late = device_log(0, finish_end ? finish_end : FOREVER, FOREVER);
+	struct iommu_log l = iommu_log(streaming, end);
+	int unpreserved = !strcmp(r->scenario, "unpreserved");
+	struct frame_log f = frame_log(0, 0, unpreserved && finish_begin ?
+				       finish_begin : FOREVER);
+	int64_t retrieve_end = mark_time(r, "retrieve-end");
+	int64_t restore_end = mark_time(r, "restore-end");
+	const struct span spans[] = {
+		{ "preserve", mark_time(r, "preserve-begin"), mark_time(r, "preserve-end") },
+		{ "freeze", vmm_last, starting },
+		{ "jump", starting, new_linux },
+		{ "boot", new_linux, init_mark },
+		{ "retrieve", retrieve_begin, retrieve_end },
+		{ "restore", retrieve_end, restore_end },
+		{ "attach", restore_end, attached },
+		{ "finish", finish_begin, finish_end },
+	};
+	const unsigned int nr = sizeof(spans) / sizeof(*spans);
+	unsigned int i, provoked = late.faults;
+	char path[1024], tmp[1040];
+	FILE *j;
+
+	/* There the faults of the NIC that was not preserved are the provoked ones. */
+	if (unpreserved)
+		provoked = device_log(1, starting ? starting : FOREVER, FOREVER).faults;
+
+	snprintf(path, sizeof(path), "%s/report.json", dir);
+	snprintf(tmp, sizeof(tmp), "%s.tmp", path);
+	j = fopen(tmp, "w");
+	if (!j) {
+		fprintf(stderr, "judge: cannot write %s\n", tmp);
+		exit(2);
+	}
+	fprintf(j, "{\n  \"case\": \"%s\",\n  \"debug\": %s,\n  \"rate\": %s,\n"
+		"  \"accel\": \"%s\",\n  \"qemu\": \"%s\",\n", r->scenario,
+		counter("debug") > 0 ? "true" : "false", setting("rate"),
+		setting("accel"), setting("qemu"));
+	fprintf(j, "  \"frames_sent\": %u,\n  \"frames_refused\": %u,\n"
+		"  \"frames_before\": %u,\n  \"frames_in_blackout\": %u,\n"
+		"  \"frames_after\": %u,\n  \"frames_lost\": %u,\n"
+		"  \"longest_gap_ms\": %.3f,\n  \"longest_latency_ms\": %.3f,\n  ",
+		f.sent, f.refused, f.before, f.blackout, f.after, f.lost,
+		f.longest_gap, f.longest_latency);
+	put_ms(j, "blackout_ms", vmm_last, attached, 1);
+	fprintf(j, ",\n  \"phase_ms\": { ");
+	for (i = 0; i < nr; i++)
+		put_ms(j, spans[i].name, spans[i].from, spans[i].to, i == nr - 1);
+	fprintf(j, " },\n  \"iommu_faults\": %u,\n  \"provoked_faults\": %u,\n"
+		"  \"device_resets\": %u,\n  \"bus_master_clears\": %u,\n"
+		"  \"decode_clears\": %u,\n  \"d3_entries\": %u,\n"
+		"  \"translation_off\": %u,\n  \"remapping_off\": %u,\n"
+		"  \"translations\": %u,\n  \"translations_outside\": %u,\n"
+		"  \"verdict\": ", d.faults, provoked, d.resets, d.master_clears,
+		d.decode_clears, d.d3s, l.translation_off, l.remapping_off,
+		d.translations, d.strays);
+	put_string(j, verdict);
+	fprintf(j, "\n}\n");
+	if (ferror(j) | fclose(j) || rename(tmp, path)) {
+		fprintf(stderr, "judge: writing %s failed: no space left?\n", path);
+		exit(2);
+	}
+
+	printf("\nLive update, case %s%s: %s\n\n", r->scenario,
+	       counter("debug") > 0 ? " (debug kernel)" : "", verdict);
+	printf("  frames     %s sent = %s before + %s in the blackout + %s after, %s lost\n",
+	       count_of(f.sent), count_of(f.before), count_of(f.blackout),
+	       count_of(f.after), count_of(f.lost));
+	printf("             longest gap %.1f ms, longest latency %.1f ms, %s refused\n",
+	       f.longest_gap, f.longest_latency, count_of(f.refused));
+	if (attached)
+		printf("  blackout   %.0f ms\n", MS(attached - vmm_last));
+	printf("  phases ms ");
+	for (i = 0; i < nr; i++)
+		if (spans[i].from && spans[i].to)
+			printf(" %s %.1f", spans[i].name,
+			       MS(spans[i].to - spans[i].from));
+	printf("\n\n%s\n", listing);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name, *good;
+		void (*judge)(void);
+	} cases[] = {
+		{ "main", "pass", judge_main },
+		{ "base", "lost as expected", judge_base },
+		{ "unpreserved", "blocked as expected", judge_unpreserved },
+		{ "aborted", "undisturbed, then lost as expected", judge_aborted },
+	};
+	char verdict[600] = "";
+	unsigned int i;
+	int went;
+
+	if (argc != 2 || argv[1][0] == '-') {
+		fprintf(stderr, "usage: judge DIR\n");
+		return argc == 2 && !strncmp(argv[1], "-h", 2) ? 0 : 2;
+	}
+	r = results_load(argv[1]);
+	streaming = mark_time(r, "streaming");
+	vmm_last = mark_time(r, "vmm-last");
+	starting = vmm_last ? console_time(r, "Starting new kernel", vmm_last) : NEVER;
+	new_linux = starting ? console_time(r, "Linux version", starting) : NEVER;
+	init_mark = mark_time(r, "init");
+	retrieve_begin = mark_time(r, "retrieve-begin");
+	attached = mark_time(r, "attached");
+	finish_begin = mark_time(r, "finish-begin");
+	finish_end = mark_time(r, "finish-end");
+
+	judge_common();
+	went = starting && new_linux;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		if (strcmp(cases[i].name, r->scenario))
+			continue;
+		if (went)	/* else there is nothing else to see */
+			cases[i].judge();
+		if (*reason)
+			snprintf(verdict, sizeof(verdict), "FAIL: %s", reason);
+		else
+			snprintf(verdict, sizeof(verdict), "%s", cases[i].good);
+	}
+	if (!*verdict) {
+		fprintf(stderr, "judge: unknown case %s\n", r->scenario);
+		return 2;
+	}
+	report(argv[1], verdict);
+	return *reason ? 1 : 0;
+}

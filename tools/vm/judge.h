@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The raw results of one run, as the judge reads them. All times are
+ * nanoseconds of the host's CLOCK_MONOTONIC; 0 is "never".
+ */
+#ifndef LIVEUPDATE_JUDGE_H
+#define LIVEUPDATE_JUDGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "frame.h"
+
+#define NEVER	0
+#define FOREVER	INT64_MAX
+
+struct mark {
+	int64_t time;
+	char kind[8];		/* mark, ask, info, fail */
+	char *text;
+};
+
+struct send {
+	int64_t time;
+	int64_t arrival;	/* first seen in memory, NEVER if not */
+	uint64_t seq;
+	unsigned int nic, stage;
+	int accepted;
+};
+
+struct console_line {
+	int64_t time;
+	char *text;
+};
+
+/* One present context entry of a root table the guest set. */
+struct root {
+	int64_t time;
+	uint64_t addr, table;
+	uint64_t inside, outside;	/* pages it reaches in and not in the memfds */
+	char kind[12];			/* legacy, scalable, empty */
+	char bdf[12];
+	unsigned int did;
+};
+
+enum event_kind {
+	EV_DMAR_ENABLE,		/* a = 0 or 1 */
+	EV_IR_ENABLE,		/* a = 0 or 1 */
+	EV_ROOT,		/* a = address */
+	EV_FAULT,		/* bdf, a = address, b = reason */
+	EV_TRANSLATE,		/* bdf, a = iova, b = gpa */
+	EV_CONFIG,		/* bdf, a = offset, b = value */
+	EV_SW_RESET,		/* by CTRL.RST */
+	EV_RESET,		/* any other way */
+};
+
+struct event {
+	int64_t time;
+	uint64_t a, b;
+	enum event_kind kind;
+	unsigned int bdf;
+};
+
+struct results {
+	struct mark *marks;
+	struct send *sends;
+	struct console_line *console;
+	struct root *roots;
+	struct event *events;
+	uint64_t *pages;		/* sorted */
+	size_t nr_marks, nr_sends, nr_console, nr_roots, nr_events, nr_pages;
+	uint64_t misplaced;		/* frames in another NIC's buffer */
+	unsigned int nics;
+	unsigned int bdf[MAX_NICS];
+	char scenario[16];
+};
+
+struct results *results_load(const char *dir);
+
+/* Values of counters.tsv and run.tsv. -1 and "" when there is none. */
+int64_t counter(const char *key);
+const char *setting(const char *key);
+
+/* Time of the first mark of that name, and its KEY=N argument. */
+int64_t mark_time(const struct results *r, const char *name);
+int64_t mark_arg(const struct results *r, const char *name, const char *key,
+		 int64_t missing);
+
+/* Time of the first console line after @from that contains @text. */
+int64_t console_time(const struct results *r, const char *text, int64_t from);
+
+int page_known(const struct results *r, uint64_t gpa);
+
+#endif /* LIVEUPDATE_JUDGE_H */

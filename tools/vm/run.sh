@@ -1,0 +1,203 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Take one machine through a live update under a stream of frames and judge it.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	cat <<EOF
+usage: run.sh [--kernel FILE] [--kernel2 FILE] [--initrd FILE] [--out DIR]
+Variables:
+  CASE=main         preserve, kexec, restore, all with the NIC running (default)
+       base         the unpatched kernel: shows what is lost and why
+       unpreserved  two NICs, only the first preserved
+       aborted      preserved, then the session is closed again
+  RATE=500          frames per second and NIC
+  ACCEL=ACCEL       QEMU accelerator (default: tcg,thread=single; kvm is only
+                    used when asked for, and only if it can run the kernel)
+  DEBUG=1           use the debug kernel
+  BUILD=DIR         where the kernels are (default: build)
+Results: build/run (report.json, dma.svg, logs). The exit status is the verdict.
+EOF
+}
+
+CASE=${CASE:-main}
+RATE=${RATE:-500}
+ACCEL=${ACCEL:-tcg,thread=single}
+DEBUG=${DEBUG:-}
+[ "$DEBUG" != 0 ] || DEBUG=
+kernel= kernel2= initrd= out=$BUILD/run
+while [ $# -gt 0 ]; do
+	case $1 in
+	-h|--help)	usage; exit 0 ;;
+	--kernel)	kernel=$2; shift 2 ;;
+	--kernel2)	kernel2=$2; shift 2 ;;
+	--initrd)	initrd=$2; shift 2 ;;
+	--out)		out=$2; shift 2 ;;
+	*)		usage >&2; exit 2 ;;
+	esac
+done
+
+nics=1
+case $CASE in
+main|aborted)	config=series ;;
+base)		config=base ;;
+unpreserved)	config=series nics=2 ;;
+*)		die "CASE=$CASE: there is main, base, unpreserved and aborted" ;;
+esac
+case $RATE in
+''|0*|*[!0-9]*)	die "RATE=$RATE is not a number of frames per second" ;;
+esac
+
+# KASAN needs more memory, and its shadow would make the default scratch area
+# of KHO bigger than the machine.
+memory_mb=2048 scratch= timeout=60
+if [ -n "$DEBUG" ]; then
+	if [ $config = base ]; then config=base-debug; else config=debug; fi
+	memory_mb=3072 timeout=300
+	scratch="kho_scratch=128M,768M,64M"
+fi
+# q35 puts at most 2 GiB below the hole when there is more than 2.75 GiB.
+low_mb=$memory_mb
+[ $memory_mb -lt 2816 ] || low_mb=2048
+
+kernel=${kernel:-$BUILD/obj-$config/arch/x86/boot/bzImage}
+kernel2=${kernel2:-$kernel}
+initrd=${initrd:-$BUILD/initramfs.gz}
+for image in "$kernel" "$kernel2"; do
+	[ -f "$image" ] || die "$image is missing: run 'make kernel' first"
+done
+[ -f "$initrd" ] || die "$initrd is missing: run 'make initramfs' first"
+
+need_qemu
+need gnuplot gnuplot-nox
+mkdir -p "$BUILD"
+need_space "$BUILD" 300
+need_space /dev/shm $memory_mb
+
+new=$BUILD/run.new.$$
+sockets=$(mktemp -d /tmp/liveupdate-run.XXXXXX)
+ram=/dev/shm/liveupdate-run.$$
+pids=
+cleanup()
+{
+	trap '' INT TERM
+	for pid in $pids; do
+		kill "$pid" 2>/dev/null || :
+	done
+	for pid in $pids; do
+		wait "$pid" 2>/dev/null || :
+	done
+	rm -rf "$sockets" "$ram" "$new"
+}
+trap cleanup EXIT
+trap 'echo >&2; exit 130' INT
+trap 'exit 143' TERM HUP
+
+mkdir -p "$new"
+
+case $ACCEL in
+kvm*)
+	[ -w /dev/kvm ] || die "ACCEL=kvm: /dev/kvm is missing or not ours to write"
+	say "checking that /dev/kvm can run this kernel"
+	timeout -k 2 20 qemu-system-x86_64 -accel "$ACCEL" -machine q35 -cpu max \
+		-m 1G -nodefaults -display none -no-reboot \
+		-serial "file:$new/kvm.log" -kernel "$kernel" -initrd "$initrd" \
+		-append "console=ttyS0 panic=-1 job=hello" \
+		>"$new/kvm.err" 2>&1 || :
+	grep -q 'init: hello' "$new/kvm.log" 2>/dev/null ||
+		die "ACCEL=kvm: /dev/kvm cannot run this kernel: leave ACCEL out to use TCG"
+	;;
+esac
+
+host_tools
+"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd"
+
+# Eight slots apart at least: a NIC reserves room for its virtual functions.
+bdfs=0000:00:04.0
+[ $nics = 1 ] || bdfs=$bdfs,0000:00:08.0
+run_id=$(($$ * 1000 + $(date +%s) % 1000))
+append="console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1 oops=panic
+ kho=on liveupdate=on $scratch intel_iommu=on,sm_off
+ job=run case=$CASE nics=$bdfs run_id=$run_id ${VM_APPEND:-}"
+append=$(echo $append)
+
+set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
+	-m ${memory_mb}M -nodefaults -display none -no-reboot \
+	-object memory-backend-file,id=ram,size=${memory_mb}M,mem-path="$ram",share=on \
+	-chardev socket,id=console,path="$sockets/console" -serial chardev:console \
+	-chardev socket,id=control,path="$sockets/control" -serial chardev:control \
+	-kernel "$kernel" -initrd "$sockets/initrd" -append "$append" \
+	-device intel-iommu -D "$new/trace.log" -msg timestamp=on
+n=0
+while [ $n -lt $nics ]; do
+	set -- "$@" -netdev "dgram,id=n$n,local.type=unix,local.path=$sockets/qemu$n,remote.type=unix,remote.path=$sockets/host$n" \
+		-device "igb,netdev=n$n,addr=$((4 + 4 * n)).0,mac=02:00:00:00:01:0$n"
+	n=$((n + 1))
+done
+while read -r event; do
+	case $event in ''|\#*) continue ;; esac
+	set -- "$@" -trace "$event"
+done <"$vm_dir/trace-events"
+
+say "CASE=$CASE${DEBUG:+ DEBUG=1} RATE=$RATE ACCEL=$ACCEL, QEMU $qemu_version"
+
+# In a network namespace of its own QEMU gets a longer queue from the sender,
+# so that a host that starves it for a moment does not look like a dead NIC.
+set -- qemu-system-x86_64 "$@"
+if unshare -n true 2>/dev/null; then
+	set -- unshare -n sh -c \
+		'echo 64 >/proc/sys/net/unix/max_dgram_qlen; exec "$@"' sh "$@"
+fi
+
+: >"$new/trace.log"
+"$BUILD/vm/dmawatch" --dir "$sockets" --ram "$ram" \
+	--ram-size $((memory_mb << 20)) --low-ram $((low_mb << 20)) \
+	--trace "$new/trace.log" --nics $nics --devfn 0x20,0x40 --rate "$RATE" \
+	--run-id $run_id --timeout $timeout &
+watch=$!
+pids=$watch
+n=0
+while [ ! -S "$sockets/console" ]; do
+	kill -0 $watch 2>/dev/null || die "the watcher did not start"
+	[ $n -lt 500 ] || die "the watcher does not listen"
+	sleep 0.01
+	n=$((n + 1))
+done
+
+"$@" 2>"$new/qemu.err" &
+qemu=$!
+pids="$watch $qemu"
+
+status=0
+wait $watch || status=$?
+[ $status = 0 ] || kill $qemu 2>/dev/null || :
+qemu_status=0
+wait $qemu 2>/dev/null || qemu_status=$?
+pids=
+
+# 3 is the time-out: there is something to judge all the same.
+if [ $status != 3 ] && [ $((status + qemu_status)) != 0 ]; then
+	cat "$new/qemu.err" >&2
+	die "the machine did not run: QEMU exit status $qemu_status," \
+		"watcher exit status $status"
+fi
+
+mv "$sockets"/*.tsv "$new/"
+cut -f2- "$new/console.tsv" >"$new/console.log"
+printf 'case\t%s\nnics\t%s\nrate\t%s\naccel\t%s\nkernel\t%s\ndebug\t%s\nqemu\t%s\n' \
+	"$CASE" "$bdfs" "$RATE" "$ACCEL" "$kernel" "${DEBUG:-0}" \
+	"$qemu_version" >"$new/run.tsv"
+
+verdict=0
+"$BUILD/vm/judge" "$new" >"$new/report.txt" || verdict=$?
+[ -s "$new/report.json" ] || die "the judge gave no verdict: see $new/report.txt"
+"$vm_dir/plot.sh" "$new" || verdict=1
+
+rm -rf "$out.old.$$"
+[ ! -e "$out" ] || mv "$out" "$out.old.$$"
+mv "$new" "$out"
+rm -rf "$out.old.$$"
+cat "$out/report.txt"
+exit $verdict

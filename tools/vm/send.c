@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The sender: one datagram is one Ethernet frame. A frame the backend refuses
+ * is not sent again; its number stays on the list as refused.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "dmawatch.h"
+
+enum outcome { ACCEPTED, REFUSED };
+
+struct sent {
+	uint64_t seq;
+	uint64_t time;
+	uint8_t nic;
+	uint8_t stage;
+	uint8_t outcome;
+};
+
+struct port {
+	int sock;
+	struct sockaddr_un peer;
+	int active;
+	int started;
+	unsigned int stage;
+	uint64_t seq;
+	uint64_t accepted;
+	uint64_t refused;
+};
+
+static struct port ports[MAX_NICS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_t thread;
+static volatile int stopping;
+
+static struct sent *list;
+static size_t list_len, list_room;
+static uint64_t late_ticks;
+
+static void port_open(struct port *p, unsigned int nic)
+{
+	struct sockaddr_un self = { .sun_family = AF_UNIX };
+
+	snprintf(self.sun_path, sizeof(self.sun_path), "%s/host%u", opt.dir,
+		 nic);
+	p->peer.sun_family = AF_UNIX;
+	snprintf(p->peer.sun_path, sizeof(p->peer.sun_path), "%s/qemu%u",
+		 opt.dir, nic);
+
+	p->sock = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (p->sock < 0 ||
+	    bind(p->sock, (struct sockaddr *)&self, sizeof(self)))
+		die("cannot bind %s: %m", self.sun_path);
+}
+
+static void send_one(struct port *p, unsigned int nic)
+{
+	uint8_t frame[FRAME_MAX];
+	struct sent *s;
+
+	if (list_len == list_room) {
+		list_room = list_room ? list_room * 2 : 16384;
+		list = realloc(list, list_room * sizeof(*list));
+		if (!list)
+			die("out of memory");
+	}
+	s = &list[list_len++];
+	s->seq = ++p->seq;
+	s->time = mono_ns();
+	s->nic = nic;
+	s->stage = p->stage;
+
+	frame_build(frame, opt.len, opt.run_id, nic, p->stage, s->seq, s->time);
+	if (sendto(p->sock, frame, opt.len, MSG_DONTWAIT,
+		   (struct sockaddr *)&p->peer, sizeof(p->peer)) == opt.len) {
+		s->outcome = ACCEPTED;
+		p->accepted++;
+	} else {
+		s->outcome = REFUSED;
+		p->refused++;
+	}
+}
+
+static void *send_loop(void *unused)
+{
+	uint64_t period = 1000000000ULL / opt.rate;
+	uint64_t next = mono_ns();
+	unsigned int nic;
+
+	while (!stopping) {
+		struct timespec ts;
+		uint64_t now;
+
+		next += period;
+		now = mono_ns();
+		if (now > next + 5 * period) {
+			/* The host starved us: a burst would not be the rate. */
+			late_ticks += (now - next) / period;
+			next = now;
+		}
+		ts.tv_sec = next / 1000000000ULL;
+		ts.tv_nsec = next % 1000000000ULL;
+		while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts,
+				       NULL) == EINTR)
+			;
+		pthread_mutex_lock(&lock);
+		for (nic = 0; nic < opt.nics; nic++)
+			if (ports[nic].active)
+				send_one(&ports[nic], nic);
+		pthread_mutex_unlock(&lock);
+	}
+	return NULL;
+}
+
+void send_start(void)
+{
+	unsigned int nic;
+
+	for (nic = 0; nic < opt.nics; nic++)
+		port_open(&ports[nic], nic);
+	if (pthread_create(&thread, NULL, send_loop, NULL))
+		die("cannot start the sender");
+}
+
+void send_stop(void)
+{
+	stopping = 1;
+	pthread_join(thread, NULL);
+}
+
+void send_pause(unsigned int nic)
+{
+	pthread_mutex_lock(&lock);
+	ports[nic].active = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+void send_resume(unsigned int nic, unsigned int stage)
+{
+	pthread_mutex_lock(&lock);
+	ports[nic].stage = stage;
+	ports[nic].active = 1;
+	ports[nic].started = 1;
+	pthread_mutex_unlock(&lock);
+}
+
+int send_started(unsigned int nic)
+{
+	return ports[nic].started;
+}
+
+void send_count(unsigned int nic, uint64_t *last_seq, uint64_t *accepted)
+{
+	pthread_mutex_lock(&lock);
+	*last_seq = ports[nic].seq;
+	*accepted = ports[nic].accepted;
+	pthread_mutex_unlock(&lock);
+}
+
+void send_write(void)
+{
+	FILE *f = result_open("sends.tsv");
+	size_t i;
+
+	for (i = 0; i < list_len; i++)
+		fprintf(f, "%lu\t%u\t%u\t%lu\t%s\n", list[i].time, list[i].nic,
+			list[i].stage, list[i].seq,
+			list[i].outcome == ACCEPTED ? "accepted" : "refused");
+	result_close(f);
+}
+
+void send_counters(FILE *f)
+{
+	fprintf(f, "sender_late_ticks\t%lu\n", late_ticks);
+}
