@@ -79,11 +79,7 @@ g() {
 }
 
 # Ids of the commits depend on nothing but the base and the overlay.
-fixed_identity() {
-	export GIT_AUTHOR_NAME="IOMMU live update series" GIT_AUTHOR_EMAIL=series@localhost
-	export GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
-	export GIT_AUTHOR_DATE="1767225600 +0000" GIT_COMMITTER_DATE="1767225600 +0000"
-}
+FIXED="IOMMU live update series <series@localhost> 1767225600 +0000"
 
 # One field of a "key value" file
 info() {
@@ -131,7 +127,7 @@ series_read() {
 		   -z $(sed -n '2{/^---$/d;p}' "$top/$ENTRIES/$f") ]] ||
 			die "$ENTRIES/$f: needs a subject, then an empty line"
 		while read -r op path; do
-			[[ $op == [AMD] && $path =~ ^[A-Za-z0-9._+,@%=~/-]+$ &&
+			[[ $op == [AMD] && $path =~ ^[A-Za-z0-9._+,@=~/-]+$ &&
 			   $path != /* && /$path/ != */../* && /$path/ != */./* ]] ||
 				die "$ENTRIES/$f: '$op $path' is not 'A path', 'M path' or 'D path'"
 			case $op in
@@ -237,13 +233,15 @@ apply_error() {
 # Builds the chain of commits on $base from the overlay in $1. Sets HEAD_NEW;
 # writes "slug commit tree" lines to $TMP/chain.
 series_build() {
-	local top=$1 slug op path parent tree f mode blob name
+	local top=$1 slug op path tree commit new i f blob name
 	local -A exists=() first=() grown=()
-	local -a patches paths=() links=()
+	local -a patches touched paths=() links=()
 	local baseName scratch=$TMP/scratch.index index=$TMP/build.index
 
 	baseName="Linux $(info "$STATE/base.info" version)"
 	: >"$TMP/chain"
+	: >"$TMP/import"
+	rm -f "$scratch" "$index"
 	HEAD_NEW=$base
 	# What of the series' paths does the base have?
 	for slug in "${SLUGS[@]}"; do
@@ -323,14 +321,16 @@ series_build() {
 		done <<<"${OPS[$slug]}"
 	done
 
-	# Forward: one commit per entry.
-	GIT_INDEX_FILE=$index g read-tree "$base"
-	parent=$base
+	# Forward: one commit per entry. The index holds the series' paths only;
+	# fast-import puts them into the base's tree.
+	g ls-tree -r "$base" -- "${paths[@]}" | sed 's/^\([0-9]*\) blob /\1 /' |
+		GIT_INDEX_FILE=$index g update-index --index-info
 	: >"$TMP/offsets"
 	for slug in "${SLUGS[@]}"; do
-		patches=()
+		patches=() touched=()
 		: >"$TMP/infos"
 		while read -r op path; do
+			touched+=("$path")
 			case $op in
 			A)	printf '%s\n' "${first[$path]}" >>"$TMP/infos" ;;
 			D)	printf '0 %040d\t%s\n' 0 "$path" >>"$TMP/infos" ;;
@@ -345,26 +345,56 @@ series_build() {
 				apply_error "$slug" "$TMP/err" "$top" "$baseName"
 			grep '^Hunk.*offset' "$TMP/err" >>"$TMP/offsets" || true
 		fi
-		tree=$(GIT_INDEX_FILE=$index g write-tree)
-		[[ $tree != "$(g rev-parse "$parent^{tree}")" ]] ||
-			die "$ENTRIES/${ENTRY[$slug]} changes nothing"
-		entry_message "$top/$ENTRIES/${ENTRY[$slug]}" >"$TMP/msg.in"
-		g interpret-trailers --no-divider --if-exists replace \
-			--trailer "Series-Id: $slug" "$TMP/msg.in" >"$TMP/msg"
-		parent=$(fixed_identity; g commit-tree "$tree" -p "$parent" -F "$TMP/msg")
-		echo "$slug $parent $tree" >>"$TMP/chain"
+		entry_message "$top/$ENTRIES/${ENTRY[$slug]}" |
+			g interpret-trailers --no-divider --if-exists replace \
+				--trailer "Series-Id: $slug" >"$TMP/msg"
+		printf 'commit refs/series/build\nauthor %s\ncommitter %s\ndata %d\n' \
+			"$FIXED" "$FIXED" "$(wc -c <"$TMP/msg")" >>"$TMP/import"
+		cat "$TMP/msg" >>"$TMP/import"
+		[[ $slug != "${SLUGS[0]}" ]] || echo "from $base" >>"$TMP/import"
+		# Before additions, as a file may become a directory
+		for path in "${touched[@]}"; do echo "D $path"; done >>"$TMP/import"
+		GIT_INDEX_FILE=$index g ls-files -s -- "${touched[@]}" |
+			sed 's/^\([0-9]*\) \([0-9a-f]*\) 0\t/M \1 \2 /' >>"$TMP/import"
 	done
-	HEAD_NEW=$parent
+	g update-ref -d refs/series/build
+	g fast-import --quiet --force <"$TMP/import" >"$TMP/log" 2>&1 ||
+		die "git fast-import: $(head -n 1 "$TMP/log")"
+	tree=$(g rev-parse "$base^{tree}")
+	i=0
+	while read -r commit new; do
+		slug=${SLUGS[i++]}
+		[[ $new != "$tree" ]] || die "$ENTRIES/${ENTRY[$slug]} changes nothing"
+		tree=$new
+		echo "$slug $commit $tree" >>"$TMP/chain"
+		HEAD_NEW=$commit
+	done < <(g log --reverse --format='%H %T' "$base..refs/series/build")
+	g update-ref -d refs/series/build
 	# Going forward must arrive where going back began.
-	while IFS=$'\t' read -r mode path; do
-		[[ $(GIT_INDEX_FILE=$index g ls-files -s -- "$path" | cut -d' ' -f1,2) == "$mode" ]] ||
-			die "$path: its instalments do not add up to its final text"
-	done <"$TMP/finals"
+	GIT_INDEX_FILE=$index g ls-files -s -- "${!OWNED[@]}" >"$TMP/forward"
+	sed 's/ 0\t/\t/' "$TMP/forward" | sort >"$TMP/forward.sorted"
+	path=$(sort "$TMP/finals" | comm -3 - "$TMP/forward.sorted" | sed -n '1s/.*\t//p')
+	[[ -z $path ]] || die "$path: its instalments do not add up to its final text"
 }
 
 #
 # build/linux
 #
+
+# The function names in hunk headers come from git's attributes, and those from
+# the work tree of the moment. Here they are the same always.
+fix_attributes() {
+	cat >"$STATE/attributes" <<EOF
+* !diff
+*.[ch] diff=cpp
+*.dts diff=dts
+*.dts[io] diff=dts
+*.rs diff=rust
+EOF
+	mkdir -p "$LINUX/.git/info"
+	cmp -s "$STATE/attributes" "$LINUX/.git/info/attributes" ||
+		cp "$STATE/attributes" "$LINUX/.git/info/attributes"
+}
 
 # Sets base, head; refuses to go on in the middle of something.
 linux_open() {
@@ -377,6 +407,7 @@ linux_open() {
 		[[ ! -e $LINUX/.git/$d ]] ||
 			die "a rebase, merge or cherry-pick is going on in $LINUX: finish it first"
 	done
+	fix_attributes
 }
 
 linux_dirty() {

@@ -30,7 +30,7 @@ done
 declare -a IDS=()
 declare -A SLUG_OF=()
 read_commits() {
-	local c subject slug
+	local c subject slug body
 	local -A seen=()
 
 	g merge-base --is-ancestor "$base" "$head" ||
@@ -39,20 +39,21 @@ read_commits() {
 		die "there is a merge commit in $LINUX: rebase to a straight line first"
 	while read -r c; do
 		[[ -n $c ]] || continue
-		subject=$(g show -s --format=%s "$c")
+		body=$(g show -s --format=%B "$c")
+		subject=${body%%$'\n'*}
 		case $subject in
 		fixup!*|squash!*|amend!*)
 			die "commit ${c:0:12} \"$subject\" is not squashed: git rebase -i --autosquash refs/series/base first" ;;
 		"")	die "commit ${c:0:12} has no subject" ;;
 		esac
-		slug=$(g show -s --format=%B "$c" | sed -n 's/^Series-Id: *//p')
+		slug=$(sed -n 's/^Series-Id: *//p' <<<"$body")
 		[[ -n $slug ]] ||
 			die "commit ${c:0:12} \"$subject\" has no Series-Id: add a line 'Series-Id: <slug>' to its message"
 		[[ $slug =~ ^[a-z0-9][a-z0-9-]*$ ]] ||
 			die "commit ${c:0:12} \"$subject\": Series-Id must be one slug of a-z, 0-9 and -"
 		[[ ! -v seen[$slug] ]] ||
 			die "commits ${seen[$slug]:0:12} and ${c:0:12} both have Series-Id $slug"
-		! g show -s --format=%B "$c" | grep -qx -e '---' ||
+		! grep -qx -e '---' <<<"$body" ||
 			die "commit ${c:0:12} \"$subject\": a line '---' ends the message in a mail, leave it out"
 		seen[$slug]=$c
 		SLUG_OF[$c]=$slug
@@ -111,7 +112,7 @@ number_entries() {
 
 # Commits to the overlay in $1
 write_stage() {
-	local stage=$1 c slug number entry op path mode blob meta f
+	local stage=$1 c slug entry op path mode meta f i
 	local -A own=()
 	local -a numbers
 
@@ -129,10 +130,23 @@ write_stage() {
 		g diff-tree -r -O/dev/null --no-renames --raw --no-abbrev --no-commit-id "$c" >"$TMP/raw"
 		[[ -s $TMP/raw ]] ||
 			die "commit ${c:0:12} ($slug) changes nothing: drop it"
+		# One diff, cut where a file begins; lines of hunks never begin so.
+		rm -rf "$TMP/diff"
+		mkdir "$TMP/diff"
+		g "${DIFF[@]}" --diff-filter=M "$c^" "$c" |
+			awk -v to="$TMP/diff/" '
+			/^diff --git a\// {
+				close(f)
+				p = substr($0, 14)
+				p = substr(p, 1, (length(p) - 3) / 2)
+				gsub("/", "%", p)
+				f = to p
+			}
+			!/^index / { print >f }'
 		while IFS=$'\t' read -r meta path; do
 			# :old-mode new-mode old-blob new-blob op
 			read -r _ mode _ blob op <<<"$meta"
-			[[ $path =~ ^[A-Za-z0-9._+,@%=~/-]+$ ]] ||
+			[[ $path =~ ^[A-Za-z0-9._+,@=~/-]+$ ]] ||
 				die "$path (in $slug): a path with characters the series cannot take"
 			[[ $path != *.patch ]] ||
 				die "$path (in $slug): the overlay keeps its edits in .patch files, the series cannot add one"
@@ -146,7 +160,7 @@ write_stage() {
 			M)
 				f=$path.$slug.patch
 				mkdir -p "$stage/$(dirname "$f")"
-				g "${DIFF[@]}" "$c^" "$c" -- "$path" | sed '/^index /d' >"$stage/$f"
+				mv "$TMP/diff/${path//\//%}" "$stage/$f"
 				! grep -q '^Binary files ' "$stage/$f" ||
 					die "$path (in $slug): an edit of a binary file cannot be kept as a patch"
 				;;
@@ -160,16 +174,11 @@ write_stage() {
 			echo "$op $path" >>"$entry"
 		done <"$TMP/raw"
 	done
-	for path in "${!own[@]}"; do
-		IFS=$' \t' read -r mode _ blob _ < <(g ls-tree "$head" -- "$path")
-		mkdir -p "$stage/$(dirname "$path")"
-		if [[ $mode == 120000 ]]; then
-			ln -s "$(g cat-file blob "$blob")" "$stage/$path"
-		else
-			g cat-file blob "$blob" >"$stage/$path"
-			if [[ $mode == 100755 ]]; then chmod 755 "$stage/$path"; else chmod 644 "$stage/$path"; fi
-		fi
-	done
+	if (( ${#own[@]} )); then
+		g ls-tree -r "$head" -- "${!own[@]}" | sed 's/^\([0-9]*\) blob /\1 /' |
+			GIT_INDEX_FILE=$TMP/own.index g update-index --index-info
+		GIT_INDEX_FILE=$TMP/own.index g checkout-index -q -a --prefix="$stage/"
+	fi
 }
 
 same_file() {
@@ -220,13 +229,11 @@ write_stage "$stage"
 # Build it again from what was written: same trees, or nothing is taken over.
 series_read "$stage"
 series_build "$stage"
-while read -r slug id tree; do
-	for c in "${IDS[@]}"; do
-		[[ ${SLUG_OF[$c]} == "$slug" ]] || continue
-		[[ $(g rev-parse "$c^{tree}") == "$tree" ]] ||
-			die "$slug does not come out of the overlay as it went in; this is a bug in $0"
-	done
-done <"$TMP/chain"
+g log --reverse --format=%T "$base..$head" >"$TMP/trees"
+slug=$(cut -d' ' -f3 "$TMP/chain" | paste - "$TMP/trees" -d' ' |
+	awk '$1 != $2 { print NR; exit }')
+[[ -z $slug ]] ||
+	die "${SLUGS[slug - 1]} does not come out of the overlay as it went in; this is a bug in $0"
 [[ $(g rev-parse "$HEAD_NEW^{tree}") == "$(g rev-parse "$head^{tree}")" ]] ||
 	die "the tree does not come out of the overlay as it went in; this is a bug in $0"
 

@@ -55,8 +55,8 @@ linux_create() {
 		# instead of writing a file per object.
 		g -c core.bigFileThreshold=1 -c core.compression=1 add -A -f .
 		tree=$(g write-tree)
-		fixed_identity
-		id=$(g commit-tree "$tree" -m "Linux $(info "$BUILD/base.info" version)")
+		id=$(printf 'tree %s\nauthor %s\ncommitter %s\n\nLinux %s\n' "$tree" "$FIXED" \
+			"$FIXED" "$(info "$BUILD/base.info" version)" | g hash-object -t commit -w --stdin)
 		g update-ref refs/series/base "$id"
 		g update-ref "refs/heads/$BRANCH" "$id"
 		mkdir "$new/.git/series"
