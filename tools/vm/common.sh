@@ -68,3 +68,68 @@ host_tools()
 	host_tool dmawatch dmawatch.c send.c watch.c roots.c
 	host_tool judge judge.c results.c
 }
+
+# vm_boot LOG SECONDS MEGABYTES KERNEL INITRD APPEND: run a machine to its end.
+# Sets vm_status to that of QEMU, 124 after a time-out.
+vm_boot()
+{
+	: >"$1"
+	timeout --foreground -k 5 "$2" qemu-system-x86_64 \
+		-accel "${ACCEL:-tcg,thread=single}" -machine q35 -cpu max \
+		-smp 2 -m "${3}M" -nodefaults -display none -no-reboot \
+		-serial "file:$1" -device intel-iommu \
+		-kernel "$4" -initrd "$5" -append "$6" 2>"$1.err" &
+	vm_pid=$!
+	vm_status=0
+	wait $vm_pid || vm_status=$?
+	vm_pid=
+	[ ! -s "$1.err" ] || [ $vm_status = 124 ] ||
+		die "QEMU: $(head -1 "$1.err")"
+	rm -f "$1.err"
+	tr -d '\r' <"$1" >"$1.$$" && mv "$1.$$" "$1"
+}
+
+# For an EXIT trap: the machine that is running, if any.
+vm_kill()
+{
+	[ -z "${vm_pid:-}" ] || kill "$vm_pid" 2>/dev/null || :
+	[ -z "${vm_pid:-}" ] || wait "$vm_pid" 2>/dev/null || :
+}
+
+# What a healthy kernel does not print; the judge has the same list.
+vm_splat()
+{
+	grep -m1 -E 'WARNING:|BUG:|Oops|Kernel panic|KASAN|UBSAN|general protection|INFO: (possible|task|rcu|trying)|suspicious RCU|sleeping function called|Call Trace:|Bad page state|refcount_t:' "$1"
+}
+
+# What decides if something has to be built again: FILE or git TREE, as text.
+tree_state()
+{
+	if [ -d "$1/.git" ]; then
+		git -C "$1" rev-parse HEAD
+		git -C "$1" diff HEAD | cksum
+		git -C "$1" ls-files --others --exclude-standard | cksum
+	elif [ -f "$1.info" ]; then
+		cat "$1.info"
+	else
+		date +%s.%N
+	fi
+}
+
+# selftest TREE OUT NAME TARGET...: what the selftests' own makefiles would do,
+# but away from the source tree, and static.
+selftest()
+{
+	st_tree=$1 st_out=$2 st_name=$3
+	shift 3
+	mkdir -p "$st_out/$st_name"
+	make -C "$st_tree" O="$st_out/headers" headers >>"$log" 2>&1 ||
+		die "installing the headers failed, see $log"
+	make -C "$st_tree/tools/testing/selftests/$st_name" \
+		OUTPUT="$st_out/$st_name" \
+		KHDR_INCLUDES="-isystem $st_out/headers/usr/include" \
+		LDFLAGS="-static -pthread" "$@" >>"$log" 2>&1 || {
+		grep -E '(error|Error )' "$log" | head -10 >&2
+		die "building the $st_name selftests failed, see $log"
+	}
+}

@@ -1,0 +1,129 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Build a kernel for the machine of the tests, out of tree.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	cat <<EOF
+usage: build.sh [--tree DIR] [CONFIG]...
+Builds build/obj-CONFIG/arch/x86/boot/bzImage:
+  series      build/linux, the base with the series (default)
+  base        build/base, the unpatched kernel (default for CASE=base)
+  debug       build/linux with KASAN, lockdep and the like (default for DEBUG=1)
+  base-debug  build/base likewise
+--tree takes another tree. A kernel whose tree did not change is not built
+again. JOBS=N sets the number of jobs, CCACHE_DIR the compiler cache
+(default: build/ccache; used if ccache is installed).
+EOF
+}
+
+tree=
+while [ $# -gt 0 ]; do
+	case $1 in
+	-h|--help)	usage; exit 0 ;;
+	--tree)		tree=$(cd "$2" && pwd) || exit 1; shift 2 ;;
+	-*)		usage >&2; exit 2 ;;
+	*)		break ;;
+	esac
+done
+
+if [ $# = 0 ]; then
+	case ${CASE:-main}/${DEBUG:-0} in
+	base/0)	set -- base ;;
+	base/*)	set -- base-debug ;;
+	*/0)	set -- series ;;
+	*)	set -- debug ;;
+	esac
+fi
+
+need make make
+need gcc gcc
+need flex flex
+need bison bison
+need bc bc
+mkdir -p "$BUILD"
+BUILD=$(cd "$BUILD" && pwd)
+
+export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=liveupdate
+export KBUILD_BUILD_HOST=workshop
+cc=gcc
+if command -v ccache >/dev/null; then
+	export CCACHE_DIR="${CCACHE_DIR:-$BUILD/ccache}"
+	export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$BUILD}"
+	cc="ccache gcc"
+fi
+
+# One line that moves on a terminal; else one now and then.
+progress()
+{
+	if [ -t 2 ]; then fancy=1; else fancy=0; fi
+	awk -v name="$1" -v fancy=$fancy '
+		/^  (CC|AS|LD|AR|HOSTCC|OBJCOPY|GEN|ZOFFSET|BUILD) / {
+			n++
+			if (fancy)
+				printf "\rbuild: %s kernel, step %d: %-50.50s", name, n, $0 >"/dev/stderr"
+			else if (n % 250 == 0)
+				printf "build: %s kernel, step %d\n", name, n >"/dev/stderr"
+		}
+		END { if (fancy && n) printf "\n" >"/dev/stderr" }'
+}
+
+build()
+{
+	config=$1
+	fragments=$vm_dir/kernel.config
+	case $config in
+	series|debug)	src=${tree:-$BUILD/linux} hint="make tree"
+			fragments="$fragments $vm_dir/series.config" ;;
+	base|base-debug) src=${tree:-$BUILD/base} hint="make base" ;;
+	*)		die "no such kernel: $config (base, series, debug, base-debug)" ;;
+	esac
+	case $config in
+	*debug)		fragments="$fragments $vm_dir/debug.config" ;;
+	esac
+	[ -f "$src/Makefile" ] || die "$src is not there: run '$hint' first"
+
+	obj=$BUILD/obj-$config
+	log=$BUILD/obj-$config.log
+	now=$(tree_state "$src"; cat $fragments | cksum; gcc --version | head -1)
+	if [ -f "$obj/arch/x86/boot/bzImage" ] && [ -f "$obj/built-from" ] &&
+	   [ "$(cat "$obj/built-from")" = "$now" ]; then
+		return
+	fi
+
+	mkdir -p "$obj"
+	need_space "$obj" 1500
+	rm -f "$obj/built-from"
+	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$cc" tinyconfig >"$log" 2>&1 &&
+	cat $fragments >>"$obj/.config" &&
+	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$cc" olddefconfig >"$log" 2>&1 ||
+		die "configuring the $config kernel failed, see $log: $(tail -1 "$log")"
+
+	# A later fragment may change an earlier one; nothing else may.
+	cat $fragments | awk -F= '/^CONFIG_/ { v[$1] = $2 }
+		END { for (s in v) print s "=" v[s] }' | sort | while IFS= read -r want; do
+		symbol=${want%%=*}
+		case $want in
+		*=n)	! grep -q "^$symbol=" "$obj/.config" ;;
+		*)	grep -qxF "$want" "$obj/.config" ;;
+		esac || echo "$want"
+	done >"$obj/unmet"
+	[ ! -s "$obj/unmet" ] ||
+		die "$src does not take: $(tr '\n' ' ' <"$obj/unmet")"
+
+	say "the $config kernel, from $src (log: $log)"
+	{ make -C "$src" O="$obj" CC="$cc" HOSTCC="$cc" -j"${JOBS:-$(nproc)}" bzImage 2>&1 &&
+		echo done >"$obj/done"; } | tee "$log" | progress "$config"
+	if [ ! -f "$obj/done" ]; then
+		grep -E '(error|Error |undefined reference|No space)' "$log" | head -20 >&2
+		die "building the $config kernel failed, see $log"
+	fi
+	rm -f "$obj/done"
+	printf '%s\n' "$now" >"$obj/built-from"
+}
+
+for config; do
+	build "$config"
+done

@@ -1,0 +1,50 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Build the guest programs and build/initramfs.gz with them.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	cat <<EOF
+usage: guest.sh [--tree DIR]
+Builds the VMM-like program from the selftests of build/linux (or DIR), static,
+and packs it into build/initramfs.gz. Does nothing if nothing has changed.
+EOF
+}
+
+tree=$BUILD/linux
+while [ $# -gt 0 ]; do
+	case $1 in
+	-h|--help)	usage; exit 0 ;;
+	--tree)		tree=$2; shift 2 ;;
+	*)		usage >&2; exit 2 ;;
+	esac
+done
+
+need make make
+need gcc gcc
+mkdir -p "$BUILD"
+BUILD=$(cd "$BUILD" && pwd)
+tree=$(cd "$tree" 2>/dev/null && pwd) || die "build/linux is not there: run 'make tree' first"
+tests=$tree/tools/testing/selftests
+[ -f "$tests/vfio/vfio_pci_liveupdate_kexec.c" ] ||
+	die "$tests/vfio/vfio_pci_liveupdate_kexec.c is missing: the series in $tree is not complete"
+out=$BUILD/guest
+log=$BUILD/guest.log
+need_space "$BUILD" 200
+mkdir -p "$out"
+
+now=$(tree_state "$tree"; cat "$vm_dir/init" "$vm_dir/initramfs.sh" | cksum)
+if [ -f "$BUILD/initramfs.gz" ] && [ -f "$out/built-from" ] &&
+   [ "$(cat "$out/built-from")" = "$now" ]; then
+	exit 0
+fi
+rm -f "$out/built-from"
+
+say "guest programs, from $tests (log: $log)"
+: >"$log"
+selftest "$tree" "$out" vfio "$out/vfio/vfio_pci_liveupdate_kexec"
+"$vm_dir/initramfs.sh" --out "$BUILD/initramfs.gz" \
+	"$out/vfio/vfio_pci_liveupdate_kexec"
+printf '%s\n' "$now" >"$out/built-from"

@@ -1,0 +1,173 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Does the judge see it? A made-up run in which everything is right must pass;
+# the same run with one thing wrong must fail, for that reason.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+case ${1:-} in
+-h|--help)	echo "usage: judge-test.sh: prints TAP"; exit 0 ;;
+esac
+
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 130' INT TERM
+host_tools >&2
+
+# Times are microseconds, the last three digits of the files' nanoseconds are 0.
+# Frames 1 to 3000 go into the first memfd, 3001 to 3500 into the second, the
+# rest is sent after the unmap. The blackout is from 4.0 s to 6.0 s.
+mkdir "$tmp/good"
+awk -v dir="$tmp/good" -v realtime=500000000000 '
+	function at(s) { return 1000000000 + s * 1000000 }
+	function mark(s, kind, text) { printf "%.0f000\t%s\t%s\n", at(s), kind, text >(dir "/marks.tsv") }
+	function console(s, text) { printf "%.0f000\t%s\n", at(s), text >(dir "/console.tsv") }
+	function trace(s, text,  t) {
+		t = at(s) + realtime
+		printf "42@%d.%06d:%s\n", int(t / 1000000), t % 1000000, text >(dir "/trace.log")
+	}
+	function config(s, nic, reg, val) { trace(s, "pci_cfg_write igb 00:0" nic ".0 @0x" reg " <- 0x" val) }
+	function root(s, addr) {
+		trace(s, "vtd_reg_dmar_root addr 0x" addr " scalable 0")
+		printf "%.0f000\t0x%s\tlegacy\t00:04.0\t7\t0x5000\t2000\t0\n", at(s + 0.001), addr >(dir "/roots.tsv")
+	}
+	function send(s, stage, seq, arrives) {
+		printf "%.0f000\t0\t%d\t%d\taccepted\n", at(s), stage, seq >(dir "/sends.tsv")
+		if (!arrives) {
+			trace(s + 0.0002, "vtd_dmar_fault sid 0x20 fault 6 addr 0x10000000000 write 1")
+			return
+		}
+		printf "%.0f000\t0\t0\t%d\t%d\t%d\t%d\t0x%x\n", at(s + 0.0003), stage, stage, seq, seq, 1048576 + seq * 2048 >(dir "/arrivals.tsv")
+		trace(s + 0.0002, sprintf("vtd_dmar_translate dev 00:04.00 iova 0x%x -> gpa 0x%x mask 0xfff", 1099511627776 + seq * 2048, 1048576 + seq * 2048))
+	}
+	BEGIN {
+		trace(0.1, "vtd_dmar_enable enable 1"); trace(0.1, "vtd_ir_enable enable 1")
+		trace(0.1, "vtd_reg_dmar_root addr 0x1000 scalable 0")
+		config(0.5, 4, "4", "107"); mark(0.6, "mark", "vmm-start")
+		mark(3.0, "mark", "streaming"); mark(3.5, "mark", "preserve-begin"); mark(3.6, "mark", "preserve-end")
+		mark(4.0, "mark", "vmm-last"); root(4.005, "2000")
+		console(0.2, "Linux version 7"); console(4.01, "Starting new kernel"); console(4.8, "Linux version 7")
+		root(5.0, "2000")
+		mark(5.8, "mark", "init"); mark(5.9, "mark", "retrieve-begin"); mark(5.95, "mark", "retrieve-end")
+		mark(5.98, "mark", "restore-end"); mark(6.0, "mark", "attached")
+		mark(6.1, "mark", "checked frames=2551 bad=0")
+		for (i = 1; i <= 5000; i++) send(1 + i * 0.002, 1, i, 1)
+		for (; i <= 5500; i++) send(2 + i * 0.002, 2, i, 1)
+		mark(13.5, "mark", "second-received frames=500")
+		mark(13.6, "mark", "finish-begin"); mark(13.7, "mark", "finish-end"); mark(13.8, "mark", "unmapped")
+		for (; i <= 5532; i++) send(3 + i * 0.002, 3, i, 0)
+		config(15.0, 4, "4", "103"); config(15.0, 4, "a8", "8000"); trace(15.0, "e1000e_cb_qdev_reset_hold E1000E qdev reset hold")
+		mark(15.1, "mark", "closed"); mark(15.2, "mark", "done")
+		for (i = 0; i < 2800; i++) printf "0x%x\tbuffer\t0\t1\t%d\n", 1048576 + i * 4096, i >(dir "/pages.tsv")
+		printf "case\tmain\nnics\t0000:00:04.0\nrate\t500\naccel\ttcg\nkernel\tx\ndebug\t0\nqemu\t10\n" >(dir "/run.tsv")
+		printf "realtime_minus_monotonic_ns\t%.0f000\ntimed_out\t0\nbuffers_nic0_gen1\t32768\nbuffers_nic0_gen2\t1024\n", realtime >(dir "/counters.tsv")
+	}'
+
+n=0 failed=0
+# expect STATUS REASON WHAT: judge $tmp/run, made from the good one.
+expect()
+{
+	n=$((n + 1))
+	status=0
+	"$BUILD/vm/judge" "$tmp/run" >"$tmp/report" 2>&1 || status=$?
+	if [ $status = "$1" ] && grep -qF "$2" "$tmp/report"; then
+		echo "ok $n - judge: $3"
+	else
+		failed=$((failed + 1))
+		echo "not ok $n - judge: $3"
+		sed 's/^/# /' "$tmp/report"
+	fi
+}
+
+good()
+{
+	rm -rf "$tmp/run"
+	cp -r "$tmp/good" "$tmp/run"
+}
+
+# trace SECONDS TEXT: add a line to the trace.
+trace()
+{
+	echo "42@$((501000 + $1)).000001:$2" >>"$tmp/run/trace.log"
+}
+
+edit()
+{
+	sed -i "$1" "$tmp/run/$2"
+}
+
+good
+expect 0 "case main: pass" "everything right"
+good; edit '1200d' arrivals.tsv
+expect 1 "FAIL: 1 frames lost" "one frame lost before the kexec"
+good; edit '2000d' arrivals.tsv
+expect 1 "FAIL: 1 frames lost" "one frame lost in the blackout"
+good; edit '2000s/accepted/refused/' sends.tsv; edit '2000d' arrivals.tsv
+expect 1 "FAIL: 1 frames refused" "one frame refused"
+good; edit '1499,2502d' arrivals.tsv; edit '1499,2502d' sends.tsv
+expect 1 "FAIL: 0 frames arrived in the blackout" "nothing sent in the blackout"
+good; edit '2600s/\t0\t0\t/\t1\t0\t/' arrivals.tsv
+expect 1 "frames in another NIC" "a frame in another NIC's buffer"
+good; trace 5 "vtd_dmar_fault sid 0x20 fault 6 addr 0x10000000000 write 1"
+expect 1 "FAIL: 1 IOMMU faults" "a fault in the blackout"
+good; trace 5 "vtd_dmar_fault sid 0x28 fault 6 addr 0x10000000000 write 1"
+expect 0 "case main: pass" "a fault of another device"
+good; trace 5 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
+sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 1 "FAIL: bus mastering cleared 1" "bus mastering cleared"
+good; trace 5 "pci_cfg_write igb 00:04.0 @0x4 <- 0x105"
+sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 1 "FAIL: memory decoding cleared 1" "memory decoding cleared"
+good; trace 5 "pci_cfg_write igb 00:04.0 @0x44 <- 0x3"
+expect 1 "FAIL: sent to D3 1" "sent to D3"
+good; trace 5 "pci_cfg_write igb 00:04.0 @0xa8 <- 0x8000"
+expect 1 "FAIL: 1 device resets" "a function-level reset"
+good; trace 5 "e1000e_core_ctrl_sw_reset Doing SW reset"
+expect 1 "FAIL: 1 device resets" "a reset by register"
+good; trace 5 "vtd_dmar_enable enable 0"
+expect 1 "FAIL: translation switched off 1" "translation off"
+good; trace 5 "vtd_ir_enable enable 0"
+expect 1 "FAIL: interrupt remapping switched off 1" "interrupt remapping off"
+good; trace 5 "vtd_dmar_translate dev 00:04.00 iova 0x10000000000 -> gpa 0x77000 mask 0xfff"
+expect 1 "1 outside the memfds" "a translation beyond the memfds"
+good; edit '1s/00:04.0/00:1f.0/' roots.tsv
+expect 1 "FAIL: handover root: 1 devices" "a stranger in the handover root"
+good; edit '2s/\t0$/\t9/' roots.tsv
+expect 1 "1 that reach beyond the memfds" "a page table that reaches beyond the memfds"
+good; edit '2s/0x5000/0x6000/' roots.tsv
+expect 1 "1 without its table" "a root with another page table"
+good; : >"$tmp/run/roots.tsv"
+expect 1 "FAIL: handover root" "no handover root"
+good; edit '/resets\|attached/d' marks.tsv
+expect 1 "FAIL" "never attached"
+good; edit '/finish-end/d' marks.tsv
+expect 1 "FAIL" "never finished"
+good; edit '/mark\tdone/d' marks.tsv
+expect 1 "FAIL: the machine went" "the guest program did not end"
+good; edit 's/bad=0/bad=1/' marks.tsv
+expect 1 "FAIL: cross-check" "the guest found a bad frame"
+good; edit 's/frames=2551/frames=2400/' marks.tsv
+expect 1 "FAIL: cross-check" "the guest found fewer frames"
+good; printf '1005000000000\tfail\trestore: Invalid argument\n' >>"$tmp/run/marks.tsv"
+expect 1 "FAIL: guest program: restore" "the guest program gave up"
+good; printf '1005000000000\t[ 1.0] WARNING: CPU: 0 PID: 1 at x\n' >>"$tmp/run/console.tsv"
+expect 1 "FAIL: kernel log" "a warning in the log"
+good; edit 's/^timed_out.*/timed_out\t1/' counters.tsv
+expect 1 "FAIL: the run ended" "a time-out"
+good; edit '/vtd_dmar_fault/d' trace.log
+expect 1 "FAIL: the IOMMU blocked" "nothing was blocked after the unmap"
+good; printf '1014100000000\t0\t0\t2\t3\t5510\t5\t0x200000\n' >>"$tmp/run/arrivals.tsv"
+expect 1 "FAIL: after its unmap" "a frame that arrived after the unmap"
+good; edit '/qdev_reset_hold/d; /@0xa8/d' trace.log
+expect 1 "FAIL: closed" "no reset on close"
+good; edit '/<- 0x103/d' trace.log
+expect 1 "FAIL: closed" "bus mastering left on"
+good; edit 's/main/base/' run.tsv
+expect 1 "FAIL: from then on: 0 frames lost" "base: nothing was lost"
+good; edit 's/main/aborted/' run.tsv
+expect 1 "FAIL" "aborted: never aborted"
+good; edit 's/main/unpreserved/; s/00:04.0/00:04.0,0000:00:08.0/' run.tsv
+expect 1 "FAIL: NIC 1" "unpreserved: no second NIC"
+
+echo "1..$n"
+[ $failed = 0 ]

@@ -1,0 +1,64 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Run scenarios for the test command: what the judge checked, as TAP.
+set -u
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	cat <<EOF
+usage: scenario.sh CASE...
+Builds what is missing, runs each CASE (main, base, unpreserved, aborted) with
+run.sh and prints one TAP line per thing the judge looked at. DEBUG=1 takes the
+debug kernel. Results stay in build/check/run-CASE.
+EOF
+}
+
+case ${1:--h} in
+-h|--help)	usage; exit 0 ;;
+esac
+
+DEBUG=${DEBUG:-}
+[ "$DEBUG" != 0 ] || DEBUG=
+export DEBUG
+n=0 failed=0
+
+result()
+{
+	n=$((n + 1))
+	[ "$1" = ok ] || failed=$((failed + 1))
+	echo "$1 $n - $2"
+}
+
+mkdir -p "$BUILD/check"
+"$vm_dir/guest.sh" || result "not ok" "guest programs do not build"
+for CASE; do
+	export CASE
+	name=$CASE${DEBUG:+-debug}
+	out=$BUILD/check/run-$name
+	rm -rf "$out"
+	if ! "$vm_dir/build.sh"; then
+		result "not ok" "$name: the kernel does not build"
+		continue
+	fi
+	status=0
+	"$vm_dir/run.sh" --out "$out" >/dev/null || status=$?
+	[ $status -lt 128 ] || exit $status
+	if [ ! -s "$out/report.txt" ]; then
+		result "not ok" "$name: the machine did not run"
+		continue
+	fi
+	bad=0
+	while read -r word text; do
+		case $word in
+		ok)	result ok "$name: $text" ;;
+		FAIL)	result "not ok" "$name: $text"; bad=1 ;;
+		esac
+	done <<EOF
+$(grep -E '^  (ok|FAIL)  ' "$out/report.txt")
+EOF
+	# The exit status and the lines must say the same.
+	[ $((status != 0)) = $bad ] || result "not ok" "$name: exit status $status"
+done
+echo "1..$n"
+[ $failed = 0 ] && [ $n != 0 ]
