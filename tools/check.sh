@@ -17,13 +17,52 @@ make tree.
 EOF
 }
 
-# name | command | what it shows. In order of cost: what fails early is cheap.
-steps() {
+# name | command | what it shows. What fails early is cheap. A step whose script
+# is not there is not listed.
+all_steps() {
 	cat <<EOF
 series|tools/series/test.sh|tree, sync and export on a synthetic base
-identity|tools/series/identity.sh|tree then sync of the real overlay changes nothing
+judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
+identity|tools/series/identity.sh|tree then sync of the overlay changes nothing
 checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
+build|tools/check.sh --kernels series base|the kernels and the guest programs build
+warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
+kunit|tools/vm/kunit.sh|KUnit in the kernel of the series
+main|tools/vm/scenario.sh main|a live update with the NIC running
+negatives|tools/vm/scenario.sh base unpreserved aborted|the same judge on what must lose or be blocked
+selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
+debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted|the scenarios on a debug kernel, no report in the log
 EOF
+}
+
+steps() {
+	local name cmd what
+	while IFS='|' read -r name cmd what; do
+		[[ ! -x $(grep -o 'tools/[^ ]*' <<<"$cmd") ]] || echo "$name|$cmd|$what"
+	done < <(all_steps)
+}
+
+# Kernels and guest programs as TAP
+kernels() {
+	local k n=0 rc=0
+	echo "1..$(($# + 1))"
+	for k; do
+		n=$((n + 1))
+		if tools/vm/build.sh "$k"; then
+			echo "ok $n - the $k kernel builds"
+		else
+			echo "not ok $n - the $k kernel builds"
+			rc=1
+		fi
+	done
+	n=$((n + 1))
+	if tools/vm/guest.sh; then
+		echo "ok $n - the guest programs build"
+	else
+		echo "not ok $n - the guest programs build"
+		rc=1
+	fi
+	exit "$rc"
 }
 
 case ${1-} in
@@ -33,7 +72,13 @@ case ${1-} in
 		printf '%-12s %s\n' "$name" "$what"
 	done
 	exit 0 ;;
+--kernels)
+	shift
+	kernels "$@" ;;
 esac
+
+# What make exports for make run says nothing here.
+unset CASE DEBUG
 
 wanted=("$@")
 for w in "${wanted[@]}"; do

@@ -5,11 +5,15 @@
 # TAP: one test per patch, failed by any ERROR, WARNING or CHECK.
 . "$(dirname "$0")/lib.sh"
 
-# Kinds that say nothing about this series. Each with its reason.
+# Messages that say nothing about this series, as patterns. Each with its reason.
 ignore=(
 	# MAINTAINERS entries come in one commit, the last.
-	FILE_PATH_CHANGES
+	'WARNING:FILE_PATH_CHANGES: '
+	# kernel_kexec() has that label in the base.
+	'CHECK:CAMELCASE: Avoid CamelCase: <Unlock>'
 )
+# spdxcheck.py needs modules of Debian's python
+PATH=/usr/bin:/bin:$PATH
 
 case ${1-} in
 -h|--help)
@@ -31,15 +35,17 @@ mapfile -t files < <(find "$patches" -name '*.patch' ! -name '*0000-cover-letter
 echo "TAP version 13"
 echo "1..${#files[@]}"
 n=0 failed=0
-types=$(IFS=,; echo "${ignore[*]}")
+printf '%s\n' "${ignore[@]}" >"$TMP/ignore"
 for f in "${files[@]}"; do
 	n=$((n + 1))
 	name=$(basename "$f" .patch)
 	# Its --git data (commit ids in messages) and its tree are build/linux.
 	rc=0
 	(cd "$LINUX" && ./scripts/checkpatch.pl --strict --terse --show-types \
-		--no-summary --color=never --ignore "$types" "$f") >"$TMP/out" 2>&1 || rc=$?
-	if [[ $rc == 0 && ! -s $TMP/out ]]; then
+		--no-summary --color=never "$f") >"$TMP/all" 2>&1 || rc=$?
+	grep -vF -f "$TMP/ignore" "$TMP/all" >"$TMP/out" || true
+	# It exits with 1 for what is ignored here, too; with others if it broke.
+	if (( rc <= 1 )) && [[ ! -s $TMP/out ]]; then
 		echo "ok $n - checkpatch ${name#*-}"
 	else
 		sed "s|^$patches/||; s|^|# |" "$TMP/out"

@@ -32,8 +32,8 @@ linux_create() {
 	local new=$TMP/linux need free tree id
 
 	need=$(( $(du -sm "$BASE" | cut -f1) * 2 ))
-	free=$(df --output=avail -m "$BUILD" | tail -1)
-	(( free > need )) ||
+	free=$(df -Pm "$BUILD" 2>/dev/null | awk 'END { print $4 }')
+	(( ${free:-99999} > need )) ||
 		die "no space: $BUILD has $free MiB left, the tree needs $need; free some and run again"
 	echo "tree: making a git repository of $(info "$BUILD/base.info" version) (once per base)"
 	cp -a --reflink=auto "$BASE" "$new"

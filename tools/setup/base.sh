@@ -66,8 +66,8 @@ check_version() {
 
 check_space() {
 	local free
-	free=$(df --output=avail -m "$build" | tail -1)
-	(( free > need_mb )) ||
+	free=$(df -Pm "$build" 2>/dev/null | awk 'END { print $4 }')
+	(( ${free:-99999} > need_mb )) ||
 		die "no space: $build has ${free} MiB left, the base needs $need_mb; free some or set BUILD= to a larger file system"
 }
 

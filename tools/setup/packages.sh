@@ -19,10 +19,11 @@ EOF
 top=$(realpath "$(dirname "$0")/../..")
 build=${BUILD:-$top/build}
 
-# Compiler and kernel build, then image, then report.
+# Compiler and kernel build, image, checks, report
 packages=(gcc g++ libc6-dev make git ccache flex bison bc perl libelf-dev
 	  libssl-dev xz-utils kmod procps
 	  busybox-static cpio uuid-dev libcap-dev
+	  python3 python3-ply python3-git	# checkpatch, kernel-doc
 	  gnuplot-nox)
 qemu_min=10
 qemu_with_it=(qemu-system-x86 qemu-system-common qemu-system-data seabios
@@ -40,7 +41,7 @@ installed() {
 
 qemu_version() {
 	qemu-system-x86_64 --version 2>/dev/null |
-		sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p'
+		sed -n 's/^QEMU emulator version \([0-9.]*\).*/\1/p' || true
 }
 
 qemu_ok() {
@@ -152,7 +153,8 @@ if (( ! ${#missing[@]} && ! want_qemu )); then
 fi
 
 if (( want_qemu )); then
-	all="${missing[*]}${missing:+ }qemu-system-x86 (>= $qemu_min)"
+	have=$(qemu_version)
+	all="${missing[*]}${missing:+ }qemu-system-x86 >= $qemu_min${have:+ (QEMU $have here is too old)}"
 else
 	all="${missing[*]}"
 fi
@@ -162,8 +164,8 @@ command -v apt-get >/dev/null ||
 	die "missing: $all; run 'make setup' as root once to install them"
 
 mkdir -p "$build/apt"
-free=$(df --output=avail -m /usr | tail -1)
-(( free > 1500 )) ||
+free=$(df -Pm /usr 2>/dev/null | awk 'END { print $4 }')
+(( ${free:-9999} > 1500 )) ||
 	die "no space: / has ${free} MiB left, the packages need 1500; free some and run again"
 
 # shellcheck disable=SC1091
