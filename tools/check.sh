@@ -82,7 +82,7 @@ unset CASE DEBUG
 
 wanted=("$@")
 for w in "${wanted[@]}"; do
-	steps | grep -q "^$w|" || { echo "error: there is no step $w (see $0 --list)" >&2; exit 2; }
+	steps | grep "^$w|" >/dev/null || { echo "error: there is no step $w (see $0 --list)" >&2; exit 2; }
 done
 
 want() {
