@@ -13,6 +13,8 @@ Builds build/obj-CONFIG/arch/x86/boot/bzImage:
   base        build/base, the unpatched kernel (default for CASE=base)
   debug       build/linux with KASAN, lockdep and the like (default for DEBUG=1)
   base-debug  build/base likewise
+  kunit       build/linux, small, with the KUnit tests
+  base-kunit  build/base likewise
 --tree takes another tree. A kernel whose tree did not change is not built
 again. JOBS=N sets the number of jobs, CCACHE_DIR the compiler cache
 (default: build/ccache; used if ccache is installed).
@@ -73,16 +75,20 @@ progress()
 build()
 {
 	config=$1
-	fragments=$vm_dir/kernel.config
 	case $config in
-	series|debug)	src=${tree:-$BUILD/linux} hint="make tree"
-			fragments="$fragments $vm_dir/series.config" ;;
-	base|base-debug) src=${tree:-$BUILD/base} hint="make base" ;;
-	*)		die "no such kernel: $config (base, series, debug, base-debug)" ;;
+	base*)	src=${tree:-$BUILD/base} hint="make base" ;;
+	*)	src=${tree:-$BUILD/linux} hint="make tree" ;;
 	esac
 	case $config in
-	*debug)		fragments="$fragments $vm_dir/debug.config" ;;
+	base)		fragments="kernel" ;;
+	series)		fragments="kernel series" ;;
+	base-debug)	fragments="kernel debug" ;;
+	debug)		fragments="kernel series debug" ;;
+	base-kunit)	fragments="kunit" ;;
+	kunit)		fragments="kunit kunit-series" ;;
+	*)		die "no such kernel: $config (see --help)" ;;
 	esac
+	fragments=$(for f in $fragments; do echo "$vm_dir/$f.config"; done)
 	[ -f "$src/Makefile" ] || die "$src is not there: run '$hint' first"
 
 	obj=$BUILD/obj-$config

@@ -69,24 +69,27 @@ host_tools()
 	host_tool judge judge.c results.c
 }
 
-# vm_boot LOG SECONDS MEGABYTES KERNEL INITRD APPEND: run a machine to its end.
-# Sets vm_status to that of QEMU, 124 after a time-out.
+# vm_boot LOG SECONDS MEGABYTES KERNEL INITRD APPEND [QEMU-OPTION...]: run a
+# machine to its end. Sets vm_status to that of QEMU, 124 after a time-out.
 vm_boot()
 {
-	: >"$1"
-	timeout --foreground -k 5 "$2" qemu-system-x86_64 \
+	vm_log=$1 vm_limit=$2 vm_memory=$3 vm_kernel=$4 vm_initrd=$5 vm_append=$6
+	shift 6
+	: >"$vm_log"
+	timeout --foreground -k 5 "$vm_limit" qemu-system-x86_64 \
 		-accel "${ACCEL:-tcg,thread=single}" -machine q35 -cpu max \
-		-smp 2 -m "${3}M" -nodefaults -display none -no-reboot \
-		-serial "file:$1" -device intel-iommu \
-		-kernel "$4" -initrd "$5" -append "$6" 2>"$1.err" &
+		-smp 2 -m "${vm_memory}M" -nodefaults -display none -no-reboot \
+		-serial "file:$vm_log" -kernel "$vm_kernel" \
+		${vm_initrd:+-initrd "$vm_initrd"} -append "$vm_append" "$@" \
+		2>"$vm_log.err" &
 	vm_pid=$!
 	vm_status=0
 	wait $vm_pid || vm_status=$?
 	vm_pid=
-	[ ! -s "$1.err" ] || [ $vm_status = 124 ] ||
-		die "QEMU: $(head -1 "$1.err")"
-	rm -f "$1.err"
-	tr -d '\r' <"$1" >"$1.$$" && mv "$1.$$" "$1"
+	[ $vm_status = 0 ] || [ $vm_status = 124 ] ||
+		die "QEMU: exit status $vm_status: $(tail -1 "$vm_log.err")"
+	rm -f "$vm_log.err"
+	tr -d '\r' <"$vm_log" >"$vm_log.$$" && mv "$vm_log.$$" "$vm_log"
 }
 
 # For an EXIT trap: the machine that is running, if any.
@@ -105,7 +108,7 @@ vm_splat()
 # What decides if something has to be built again: FILE or git TREE, as text.
 tree_state()
 {
-	if [ -d "$1/.git" ]; then
+	if [ -e "$1/.git" ]; then
 		git -C "$1" rev-parse HEAD
 		git -C "$1" diff HEAD | cksum
 		git -C "$1" ls-files --others --exclude-standard | cksum

@@ -8,12 +8,12 @@ usage()
 {
 	cat <<EOF
 usage: guest.sh [--tree DIR]
-Builds the VMM-like program from the selftests of build/linux (or DIR), static,
-and packs it into build/initramfs.gz. Does nothing if nothing has changed.
+Builds the VMM-like program and the uAPI test from the selftests of build/linux
+(or DIR), static, and packs them into build/initramfs.gz. Does nothing if nothing has changed.
 EOF
 }
 
-tree=$BUILD/linux
+tree=${GUEST_TREE:-$BUILD/linux}
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
@@ -44,7 +44,10 @@ rm -f "$out/built-from"
 
 say "guest programs, from $tests (log: $log)"
 : >"$log"
-selftest "$tree" "$out" vfio "$out/vfio/vfio_pci_liveupdate_kexec"
-"$vm_dir/initramfs.sh" --out "$BUILD/initramfs.gz" \
-	"$out/vfio/vfio_pci_liveupdate_kexec"
+programs=
+for name in vfio_pci_liveupdate_kexec vfio_pci_liveupdate_test; do
+	[ ! -f "$tests/vfio/$name.c" ] || programs="$programs $out/vfio/$name"
+done
+selftest "$tree" "$out" vfio $programs
+"$vm_dir/initramfs.sh" --out "$BUILD/initramfs.gz" $programs
 printf '%s\n' "$now" >"$out/built-from"

@@ -40,14 +40,15 @@ awk -v dir="$tmp/good" -v realtime=500000000000 '
 		printf "%.0f000\t0\t0\t%d\t%d\t%d\t%d\t0x%x\n", at(s + 0.0003), stage, stage, seq, seq, 1048576 + seq * 2048 >(dir "/arrivals.tsv")
 		trace(s + 0.0002, sprintf("vtd_dmar_translate dev 00:04.00 iova 0x%x -> gpa 0x%x mask 0xfff", 1099511627776 + seq * 2048, 1048576 + seq * 2048))
 	}
+	function interrupts(s, n) { printf "%.0f000\t0x9000\tinterrupts\t00:00.0\t0\t0x0\t%d\t0\n", at(s), n >(dir "/roots.tsv") }
 	BEGIN {
 		trace(0.1, "vtd_dmar_enable enable 1"); trace(0.1, "vtd_ir_enable enable 1")
 		trace(0.1, "vtd_reg_dmar_root addr 0x1000 scalable 0")
 		config(0.5, 4, "4", "107"); mark(0.6, "mark", "vmm-start")
 		mark(3.0, "mark", "streaming"); mark(3.5, "mark", "preserve-begin"); mark(3.6, "mark", "preserve-end")
-		mark(4.0, "mark", "vmm-last"); root(4.005, "2000")
+		mark(4.0, "mark", "vmm-last"); root(4.005, "2000"); interrupts(4.006, 0)
 		console(0.2, "Linux version 7"); console(4.01, "Starting new kernel"); console(4.8, "Linux version 7")
-		root(5.0, "2000")
+		root(5.0, "2000"); interrupts(5.1, 4)
 		mark(5.8, "mark", "init"); mark(5.9, "mark", "retrieve-begin"); mark(5.95, "mark", "retrieve-end")
 		mark(5.98, "mark", "restore-end"); mark(6.0, "mark", "attached")
 		mark(6.1, "mark", "checked frames=2551 bad=0")
@@ -132,13 +133,19 @@ good; trace 5 "vtd_dmar_translate dev 00:04.00 iova 0x10000000000 -> gpa 0x77000
 expect 1 "1 outside the memfds" "a translation beyond the memfds"
 good; edit '1s/00:04.0/00:1f.0/' roots.tsv
 expect 1 "FAIL: handover root: 1 devices" "a stranger in the handover root"
-good; edit '2s/\t0$/\t9/' roots.tsv
+good; edit '3s/\t0$/\t9/' roots.tsv
 expect 1 "1 that reach beyond the memfds" "a page table that reaches beyond the memfds"
-good; edit '2s/0x5000/0x6000/' roots.tsv
+good; edit '3s/0x5000/0x6000/' roots.tsv
 expect 1 "1 without its table" "a root with another page table"
+good; edit '2s/\t0\t0$/\t3\t0/' roots.tsv
+expect 1 "FAIL: handover interrupt table: 3" "interrupts left in the handover table"
+good; edit '2d' roots.tsv
+expect 1 "FAIL: handover interrupt table" "no handover table of interrupts"
+good; edit '1d' roots.tsv
+expect 1 "FAIL: handover root" "no handover root before the new kernel"
 good; : >"$tmp/run/roots.tsv"
 expect 1 "FAIL: handover root" "no handover root"
-good; edit '/resets\|attached/d' marks.tsv
+good; edit '/attached/d' marks.tsv
 expect 1 "FAIL" "never attached"
 good; edit '/finish-end/d' marks.tsv
 expect 1 "FAIL" "never finished"

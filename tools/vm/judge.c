@@ -313,8 +313,9 @@ static void judge_cross_check(void)
 static void judge_roots(void)
 {
 	unsigned int handover = 0, strangers = 0, missing = 0, outside = 0;
-	unsigned int checked = 0;
-	uint64_t first = 0, table = 0;
+	unsigned int checked = 0, interrupts = 0;
+	int64_t first = NEVER, first_ir = NEVER;
+	uint64_t table = 0;
 	char nic0[12];
 	size_t i;
 
@@ -325,15 +326,20 @@ static void judge_roots(void)
 
 		if (!within(t->time, vmm_last, finish_end ? finish_end : FOREVER))
 			continue;
-		/* The first one is the handover root. */
+		if (!strcmp(t->kind, "interrupts")) {
+			if (!first_ir) {
+				first_ir = t->time;
+				interrupts = t->inside;
+			}
+			continue;
+		}
+		/* The first walk is that of the handover root. */
 		if (!first)
 			first = t->time;
-		if (t->time - first < 2000000 || t->addr == r->roots[i - 1].addr) {
-			handover++;
-			if (!init_mark || t->time < init_mark)
-				strangers += t->time - first < 2000000 &&
-					     strcmp(t->bdf, nic0) &&
-					     strcmp(t->kind, "empty");
+		if (t->time == first) {
+			handover += strcmp(t->kind, "empty") != 0;
+			strangers += strcmp(t->bdf, nic0) &&
+				     strcmp(t->kind, "empty");
 		}
 		if (strcmp(t->bdf, nic0))
 			continue;
@@ -343,9 +349,14 @@ static void judge_roots(void)
 			table = t->table;
 		missing += t->table != table || !t->inside;
 	}
-	check(handover && !strangers,
+	check(handover && !strangers && (!new_linux || first < new_linux),
 	      "handover root: %u devices in it that were not preserved%s",
-	      strangers, handover ? "" : "; none was ever set");
+	      strangers, !handover ? "; none was ever set" :
+	      new_linux && first >= new_linux ? "; set by the new kernel" : "");
+	check(first_ir && !interrupts && (!new_linux || first_ir < new_linux),
+	      "handover interrupt table: %u entries present%s", interrupts,
+	      !first_ir ? "; none was ever set" :
+	      new_linux && first_ir >= new_linux ? "; set by the new kernel" : "");
 	check(checked && !missing && !outside,
 	      "roots set since: %u with the preserved device, %u without its table, "
 	      "%u that reach beyond the memfds", checked, missing, outside);

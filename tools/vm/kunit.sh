@@ -7,49 +7,43 @@ set -eu
 usage()
 {
 	cat <<EOF
-usage: kunit.sh [--kernel FILE] [--initrd FILE] [SUITE-GLOB]
-Boots build/obj-series (DEBUG=1: build/obj-debug) with kunit.enable=1 and
-prints one TAP line per test case. SUITE-GLOB goes to kunit.filter_glob.
-The exit status is 0 if all passed and there was at least one.
+usage: kunit.sh [--kernel FILE] [SUITE-GLOB]
+Builds build/obj-kunit if need be, boots it and prints one TAP line per test
+case. SUITE-GLOB goes to kunit.filter_glob. The exit status is 0 if all passed
+and there was at least one.
 EOF
 }
 
-DEBUG=${DEBUG:-}
-[ "$DEBUG" != 0 ] || DEBUG=
-config=series memory=2048 limit=300
-[ -z "$DEBUG" ] || config=debug memory=3072 limit=1200
-kernel=$BUILD/obj-$config/arch/x86/boot/bzImage initrd=
+kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
 	--kernel)	kernel=$2; shift 2 ;;
-	--initrd)	initrd=$2; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac
 done
 [ $# -le 1 ] || { usage >&2; exit 2; }
-[ -f "$kernel" ] || die "$kernel is missing: run 'make kernel' first"
 need_qemu
+if [ -z "$kernel" ]; then
+	"$vm_dir/build.sh" kunit
+	kernel=$BUILD/obj-kunit/arch/x86/boot/bzImage
+fi
+[ -f "$kernel" ] || die "$kernel is missing"
 
 tmp=$(mktemp -d)
 trap 'vm_kill; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-if [ -z "$initrd" ]; then
-	initrd=$tmp/initrd
-	"$vm_dir/initramfs.sh" --out "$initrd"
-fi
 
-log=$BUILD/kunit${DEBUG:+-debug}.log
-say "KUnit in the $config kernel (log: $log)"
-vm_boot "$tmp/log" $limit $memory "$kernel" "$initrd" \
-	"console=ttyS0 panic=-1 oops=panic job=kunit kunit.enable=1${1:+ kunit.filter_glob=$1}"
+log=$BUILD/kunit.log
+say "booting $kernel (log: $log)"
+vm_boot "$tmp/log" 600 2048 "$kernel" "" \
+	"console=ttyS0 panic=-1 oops=panic kho=on kho_scratch=64M,256M,64M kunit.enable=1 kunit_shutdown=reboot${1:+ kunit.filter_glob=$1}"
 mv "$tmp/log" "$log"
 
 bad=
 [ $vm_status = 0 ] || bad="the machine did not end by itself (status $vm_status)"
-grep -q 'init: kunit done' "$log" || bad="the kernel did not get to its init"
 splat=$(vm_splat "$log") && bad="kernel log: $splat"
 
 # KTAP nests by four spaces: suites are outermost, cases one deeper, the

@@ -26,6 +26,7 @@ struct row {
 	uint32_t did;
 	uint8_t scalable;
 	uint8_t empty;		/* no device in it at all */
+	uint8_t remapping;	/* a table of interrupts, inside: those present */
 };
 
 static struct row *rows;
@@ -72,7 +73,7 @@ static void walk_table(struct row *r, uint64_t table, unsigned int level,
 	}
 }
 
-static struct row *row_add(uint64_t root, int scalable)
+static struct row *row_add(uint64_t root, int scalable, uint64_t time)
 {
 	struct row *r;
 
@@ -80,7 +81,7 @@ static struct row *row_add(uint64_t root, int scalable)
 		return NULL;
 	r = &rows[nr_rows++];
 	memset(r, 0, sizeof(*r));
-	r->time = mono_ns();
+	r->time = time;
 	r->root = root;
 	r->scalable = scalable;
 	return r;
@@ -90,6 +91,7 @@ static void walk_root(uint64_t root)
 {
 	const uint64_t *re = (const uint64_t *)watch_gpa(root);
 	unsigned int bus, devfn, found = 0;
+	uint64_t time = mono_ns();	/* one for all rows of one walk */
 	struct row *r;
 
 	for (bus = 0; re && bus < 256; bus++) {
@@ -103,7 +105,7 @@ static void walk_root(uint64_t root)
 
 			if (!(lo & 1))
 				continue;
-			r = row_add(root, 0);
+			r = row_add(root, 0, time);
 			if (!r)
 				return;
 			found++;
@@ -118,10 +120,24 @@ static void walk_root(uint64_t root)
 		}
 	}
 	if (!found) {
-		r = row_add(root, 0);
+		r = row_add(root, 0, time);
 		if (r)
 			r->empty = 1;
 	}
+}
+
+/* A new table of interrupts: how many could be raised through it? */
+static void walk_remapping(uint64_t root, unsigned int entries)
+{
+	const uint64_t *irte = (const uint64_t *)watch_gpa(root);
+	struct row *r = row_add(root, 0, mono_ns());
+	unsigned int i;
+
+	if (!r)
+		return;
+	r->remapping = 1;
+	for (i = 0; irte && i < entries; i++)
+		r->inside += irte[2 * i] & 1;
 }
 
 /* Whose page is which, by the page tables that are in use now. */
@@ -152,6 +168,7 @@ static void *roots_loop(void *unused)
 
 	while (!stopping) {
 		unsigned long root;
+		unsigned int entries;
 		int scalable;
 
 		if (!f)
@@ -162,17 +179,23 @@ static void *roots_loop(void *unused)
 			usleep(2000);
 			continue;
 		}
-		if (!strchr(line, '\n'))	/* half a line: wait for it */
+		if (!strchr(line, '\n')) {	/* half a line: wait for it */
 			fseek(f, -(long)strlen(line), SEEK_CUR);
+			continue;
+		}
+		p = strstr(line, "vtd_reg_ir_root addr ");
+		if (p && sscanf(p, "vtd_reg_ir_root addr %lx size %x", &root,
+				&entries) == 2)
+			walk_remapping(root & ADDR_MASK, entries);
 		p = strstr(line, "vtd_reg_dmar_root addr ");
-		if (!p || !strchr(line, '\n') ||
+		if (!p ||
 		    sscanf(p, "vtd_reg_dmar_root addr %lx scalable %d",
 			   &root, &scalable) != 2)
 			continue;
 		root &= ADDR_MASK;
 		current_root = scalable ? 0 : root;
 		if (scalable)
-			row_add(root, 1);
+			row_add(root, 1, mono_ns());
 		else
 			walk_root(root);
 	}
@@ -204,7 +227,7 @@ void roots_write(void)
 
 		fprintf(f, "%lu\t0x%lx\t%s", r->time, r->root,
 			r->scalable ? "scalable" : r->empty ? "empty" :
-			"legacy");
+			r->remapping ? "interrupts" : "legacy");
 		fprintf(f, "\t%02x:%02x.%x\t%u\t0x%lx\t%lu\t%lu\n", r->bus,
 			r->devfn >> 3, r->devfn & 7, r->did, r->table,
 			r->inside, r->outside);

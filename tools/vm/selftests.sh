@@ -79,7 +79,8 @@ run_all()
 	: >"$file.tmp"
 
 	say "$name kernel: liveupdate"
-	vm_boot "$tmp/log" 120 2048 "$kernel" "$tmp/initrd" "$append job=selftests"
+	vm_boot "$tmp/log" 120 2048 "$kernel" "$tmp/initrd" "$append job=selftests" \
+		-device intel-iommu
 	sed 's/^\[ *[0-9.]*\] //' "$tmp/log" | awk '
 		/^(not )?ok [0-9]+ / { sub(/ok [0-9]+ +/, "&liveupdate: "); print }' >>"$file.tmp"
 	grep -q 'init: selftests done' "$tmp/log" ||
@@ -91,7 +92,8 @@ run_all()
 	for t in $kexec_tests; do
 		say "$name kernel: $t"
 		pack_kexec_test "$t" "$kernel"
-		vm_boot "$tmp/log" 60 2048 "$kernel" "$tmp/outer" "$append"
+		vm_boot "$tmp/log" 60 2048 "$kernel" "$tmp/outer" "$append" \
+			-device intel-iommu
 		if grep -q 'TEST PASSED' "$tmp/log" && ! vm_splat "$tmp/log" >/dev/null; then
 			echo "ok - $t" >>"$file.tmp"
 		else

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Run the series' own test of its uAPI, without a kexec, as TAP.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	cat <<EOF
+usage: uapi.sh [--kernel FILE]
+Boots build/obj-series (DEBUG=1: build/obj-debug) and runs
+vfio_pci_liveupdate_test on an igb there. A skipped test counts as failed: the
+machine has all it needs.
+EOF
+}
+
+DEBUG=${DEBUG:-}
+[ "$DEBUG" != 0 ] || DEBUG=
+config=series memory=2048 limit=120 scratch=
+[ -z "$DEBUG" ] || config=debug memory=3072 limit=600 scratch=" kho_scratch=128M,768M,64M"
+kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
+while [ $# -gt 0 ]; do
+	case $1 in
+	-h|--help)	usage; exit 0 ;;
+	--kernel)	kernel=$2; shift 2 ;;
+	*)		usage >&2; exit 2 ;;
+	esac
+done
+need_qemu
+[ -f "$kernel" ] || die "$kernel is missing: run 'make kernel' first"
+"$vm_dir/guest.sh"
+
+tmp=$(mktemp -d)
+trap 'vm_kill; rm -rf "$tmp"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+log=$BUILD/uapi${DEBUG:+-debug}.log
+say "uAPI test in the $config kernel (log: $log)"
+vm_boot "$tmp/log" $limit $memory "$kernel" "$BUILD/initramfs.gz" \
+	"console=ttyS0 panic=-1 oops=panic kho=on liveupdate=on$scratch intel_iommu=on,sm_off job=uapi nics=0000:00:04.0" \
+	-device intel-iommu -device igb,addr=4.0
+mv "$tmp/log" "$log"
+
+bad=
+[ $vm_status = 0 ] || bad="the machine did not end by itself (status $vm_status)"
+grep -q 'init: uapi done' "$log" || bad="the test did not come to its end"
+splat=$(vm_splat "$log") && bad="kernel log: $splat"
+sed 's/^\[ *[0-9.]*\] //' "$log" | awk -v bad="$bad" '
+	/^(not )?ok [0-9]+ / {
+		ok = $1 == "ok" && !/# SKIP/
+		if (!ok) failed++
+		sub(/^(not )?ok [0-9]+ (- )?/, "")
+		printf "%sok %d - uapi %s\n", ok ? "" : "not ", ++n, $0
+	}
+	/^# Totals:|^Bail out/ { print "# " $0 }
+	END {
+		if (!bad && !n) bad = "no test was run"
+		if (bad) { printf "not ok %d - uapi: %s\n", ++n, bad; failed++ }
+		printf "1..%d\n", n
+		exit failed ? 1 : 0
+	}'
