@@ -356,9 +356,23 @@ is "the hunk has moved" grep -q '^@@ -3,' "$top/mm/a.c.edit.patch"
 is "round trip" round_trip
 restore
 later
+echo "int r;" >>"$linux/drivers/y/y.c"
+commit newer
+refused "tree on another base would drop commits" 'the base has changed, and .* has work' tree
+restore
+later
 sed -i 's/line 29$/another 29/' "$top/build/base/mm/a.c"
 refused "tree with fuzz names file and hunk" 'mm/a.c: hunk 2 \(@@ -27,7 \+27,7 @@\) of mm/a.c.edit.patch does not apply to Linux 7.3.5' tree
 is "and leaves no temporary files" [ -z "$(find "$top/build" -maxdepth 1 -name 'series.tmp*')" ]
+restore
+
+mkdir -p "$linux/.git/rebase-merge"
+refused "tree in the middle of a rebase" 'rebase, merge or cherry-pick' tree
+refused "sync in the middle of a rebase" 'rebase, merge or cherry-pick' sync
+restore
+is "tree --synced" tree --synced
+echo x >>"$linux/mm/Makefile"
+is "tree --synced sees an edit" bash -c "! SERIES_TOP='$top' '$here/tree.sh' --synced"
 restore
 
 # Export

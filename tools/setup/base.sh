@@ -140,7 +140,7 @@ from_tarball() {
 		mv "$tmp/x" "$tmp/base"
 	else
 		local d
-		d=$(find "$tmp/x" -mindepth 1 -maxdepth 1 -type d)
+		d=$(find "$tmp/x" -mindepth 1 -maxdepth 1)
 		[[ -d $d ]] || die "$2 is not a kernel tarball: it does not hold one directory"
 		mv "$d" "$tmp/base"
 		rmdir "$tmp/x"
@@ -161,7 +161,8 @@ from_tree() {
 	else
 		[[ ! -e $1/.config && ! -d $1/include/config ]] ||
 			die "KERNEL=$1 has been built in; 'make mrproper' it, or give a clean copy"
-		cp -a "$1/." "$tmp/base/" || die "cannot copy $1"
+		tar -C "$1" --exclude=./.git -cf - . | tar -C "$tmp/base" -xf - ||
+			die "cannot copy $1"
 	fi
 }
 
@@ -174,6 +175,8 @@ if [[ -n $kernel ]]; then
 fi
 if [[ -f $build/base.info && -d $build/base ]] &&
    grep -qxF "source $want" "$build/base.info"; then
+	[[ $want == debian ]] ||
+		echo "base: using the copy of $want made before (remove $build/base.info to copy again)"
 	exit 0
 fi
 
