@@ -87,7 +87,7 @@ check: tree
 	@tools/check.sh $(STEPS)
 
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
 
 # build/linux may hold commits that are nowhere else
 distclean:

@@ -25,9 +25,10 @@ series|tools/series/test.sh|tree, sync and export on a synthetic base
 judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
 identity|tools/series/identity.sh|tree then sync of the overlay changes nothing
 checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
-build|tools/check.sh --kernels series base|the kernels and the guest programs build
+build|tools/check.sh --kernels series base kunit|the kernels and the guest programs build
 warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
-kunit|tools/vm/kunit.sh|KUnit in the kernel of the series
+kunit|tools/vm/kunit.sh|KUnit, in a kernel of its own
+uapi|tools/vm/uapi.sh|the uAPI of the series, without a kexec
 main|tools/vm/scenario.sh main|a live update with the NIC running
 negatives|tools/vm/scenario.sh base unpreserved aborted|the same judge on what must lose or be blocked
 selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels

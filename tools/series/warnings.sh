@@ -3,15 +3,15 @@
 #
 # No new compiler warning with W=1, no new kernel-doc warning, in what the
 # series adds. TAP: one test per file of the series that the kernel of the
-# tests compiles, one for the kernel-doc of all of them.
+# tests compiles, one for headers and the kernel-doc of all of them.
 . "$(dirname "$0")/lib.sh"
 
 usage() {
 	cat <<EOF
 usage: $0 [-h]
-Compiles the objects of the series again with W=1, in build/obj-w1 and with
-the configuration of build/obj-series. A warning counts if it names a line
-that the series adds. Needs the kernel of the series (make kernel).
+Compiles the objects of the series again with W=1, with the configurations of
+build/obj-series and build/obj-kunit but beside them. A warning counts if it
+names a line that the series adds. Needs those two kernels (tools/vm/build.sh).
 EOF
 }
 
@@ -23,9 +23,10 @@ esac
 
 series_tmp
 linux_open
-objs=$BUILD/obj-series
-out=$BUILD/obj-w1
-[[ -f $objs/vmlinux ]] || die "$objs is missing: make kernel first"
+for config in series kunit; do
+	[[ -f $BUILD/obj-$config/vmlinux ]] ||
+		die "$BUILD/obj-$config is missing: tools/vm/build.sh $config first"
+done
 
 cc=gcc
 if command -v ccache >/dev/null; then
@@ -43,18 +44,21 @@ awk '/^\+\+\+ / { p = $2; sub(/^b\//, "", p) }
 mapfile -t files < <(g diff --name-only --no-renames --diff-filter=AM "$base" -- '*.c' '*.h' |
 	grep -vE '^(tools|samples|Documentation)/' || true)
 
-# What to compile: the .c files, and whatever includes a header of the series
-# that is not for the whole kernel. Headers under include/ come with those.
-: >"$TMP/objects"
-for f in "${files[@]}"; do
-	case $f in
-	*.c)	if [[ -f $objs/${f%.c}.o ]]; then echo "${f%.c}.o"; fi ;;
-	include/*) ;;
-	*)	(cd "$objs" && find "$(dirname "$f" | cut -d/ -f1-2)" -name '.*.o.cmd' -exec grep -lF "/$f " {} + || true) |
-			sed 's,/\.\([^/]*\)\.cmd$,/\1,' ;;
-	esac
-done | sort -u >"$TMP/objects"
-mapfile -t objects <"$TMP/objects"
+# What to compile with one of the configurations: the .c files it has, and
+# whatever includes a header of the series that is not for the whole kernel.
+# Headers under include/ come with those.
+find_objects() {
+	local objs=$1 f
+
+	for f in "${files[@]}"; do
+		case $f in
+		*.c)	if [[ -f $objs/${f%.c}.o ]]; then echo "${f%.c}.o"; fi ;;
+		include/*) ;;
+		*)	(cd "$objs" && find "$(cut -d/ -f1-2 <<<"$f")" -name '.*.o.cmd' -exec grep -lF "/$f " {} + 2>/dev/null || true) |
+				sed 's,/\.\([^/]*\)\.cmd$,/\1,' ;;
+		esac
+	done | sort -u
+}
 
 # Prints the warnings in $1 that name an added line
 new_warnings() {
@@ -66,9 +70,21 @@ new_warnings() {
 }
 
 echo "TAP version 13"
-echo "1..$((${#objects[@]} + 1))"
 n=0 failed=0
-if (( ${#objects[@]} )); then
+: >"$TMP/new"
+declare -A seen=()
+
+# $1: the configuration. Objects an earlier one had are not compiled again.
+check_config() {
+	local objs=$BUILD/obj-$1 out=$BUILD/obj-w1-$1 o c
+	local -a objects=()
+
+	while read -r o; do
+		[[ ! -v seen[$o] ]] || continue
+		seen[$o]=1
+		objects+=("$o")
+	done < <(find_objects "$objs")
+	(( ${#objects[@]} )) || return 0
 	mkdir -p "$out"
 	cmp -s "$objs/.config" "$out/.config" || cp "$objs/.config" "$out/.config"
 	{ mk olddefconfig && mk prepare; } >"$TMP/log" 2>&1 ||
@@ -77,24 +93,29 @@ if (( ${#objects[@]} )); then
 	# which ccache makes cheap
 	(cd "$out" && rm -f "${objects[@]}")
 	mk W=1 -k -j"${JOBS:-$(nproc)}" "${objects[@]}" >"$TMP/log" 2>&1 || true
-	# One log for all: a warning goes to the test of the file it is in, or
-	# of the object that includes it.
-	new_warnings "$TMP/log" | sort -u >"$TMP/new"
-fi
-for o in "${objects[@]}"; do
-	n=$((n + 1))
-	c=${o%.o}.c
-	if [[ ! -f $out/$o ]]; then
-		grep -m 3 "$c" "$TMP/log" | sed 's/^/# /' || true
-		echo "not ok $n - W=1 $c: does not compile"
-		failed=1
-	elif grep -qF "$c:" "$TMP/new"; then
-		grep -F "$c:" "$TMP/new" | sed 's/^/# /'
-		echo "not ok $n - W=1 $c"
-		failed=1
-	else
-		echo "ok $n - W=1 $c"
-	fi
+	# One log for all: a warning goes to the test of the file it is in; one
+	# in a header to the last test.
+	new_warnings "$TMP/log" | sort -u >"$TMP/new.$1"
+	cat "$TMP/new.$1" >>"$TMP/new"
+	for o in "${objects[@]}"; do
+		n=$((n + 1))
+		c=${o%.o}.c
+		if [[ ! -f $out/$o ]]; then
+			grep -m 3 -e "$c" -e "${o##*/}" "$TMP/log" | sed 's/^/# /' || true
+			echo "not ok $n - W=1 $c: does not compile"
+			failed=1
+		elif grep -qF "$c:" "$TMP/new.$1"; then
+			grep -F "$c:" "$TMP/new.$1" | sed 's/^/# /'
+			echo "not ok $n - W=1 $c"
+			failed=1
+		else
+			echo "ok $n - W=1 $c"
+		fi
+	done
+}
+
+for config in series kunit; do
+	check_config "$config"
 done
 
 # kernel-doc of all files of the series, headers too, and warnings of the
@@ -110,7 +131,7 @@ if (( ${#files[@]} )); then
 		new_warnings "$TMP/kdoc" >"$TMP/doc"
 	fi
 fi
-if [[ -f $TMP/new ]]; then grep -E '^[^ ]*\.h:' "$TMP/new" >>"$TMP/doc" || true; fi
+grep -E '^[^ ]*\.h:' "$TMP/new" | sort -u >>"$TMP/doc" || true
 if [[ -s $TMP/doc ]]; then
 	sed 's/^/# /' "$TMP/doc"
 	echo "not ok $n - kernel-doc, and W=1 in headers"
@@ -118,4 +139,5 @@ if [[ -s $TMP/doc ]]; then
 else
 	echo "ok $n - kernel-doc, and W=1 in headers, ${#files[@]} files"
 fi
+echo "1..$n"
 exit "$failed"
