@@ -37,7 +37,7 @@ awk -F'\t' -v zero="$zero" "$seconds"'
 	k && /Linux version/ { printf "%.6f new-kernel\n", s($1); k = 0 }' \
 	"$dir/console.tsv" >>"$tmp/marks"
 blackout=$(awk '$2 == "attached" { print $1; exit }' "$tmp/marks")
-last=$(cat "$tmp/marks" "$tmp"/sent* | sort -n | awk 'END { print $1 + 0.1 }')
+last=$(cat "$tmp/marks" "$tmp"/sent* | sort -n | awk 'END { print $1 + 0.5 }')
 [ -n "$blackout" ] || blackout=$last
 
 {
