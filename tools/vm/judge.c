@@ -492,6 +492,7 @@ static void judge_unpreserved(void)
 	struct device_log d1 = device_log(1, vmm_last, starting);
 	struct device_log on = device_log(1, bm_on, retrieve_begin);
 	struct frame_log probe = frame_log(1, bm_on, retrieve_begin);
+	char text[64];
 
 	judge_preserved(&d, &l, &f);
 	check(attached != NEVER, "the new VMM holds the attached device");
@@ -521,8 +522,12 @@ static void judge_unpreserved(void)
 	      "NIC 1: bus mastering on again for %.0f ms, %s frames sent to it",
 	      MS(retrieve_begin - bm_on), count_of(probe.sent + probe.refused));
 	check(on.faults > 0 && on.translations == 0,
-	      "NIC 1: %u DMAs blocked and reported, %u let through",
-	      on.faults, on.translations);
+	      "NIC 1: %u DMAs blocked, %u let through", on.faults,
+	      on.translations);
+	snprintf(text, sizeof(text), "Request device [0000:%02x:%02x.%x]",
+		 r->bdf[1] >> 8, (r->bdf[1] >> 3) & 31, r->bdf[1] & 7);
+	check(new_linux && console_time(r, text, new_linux),
+	      "NIC 1: the new kernel's log names it");
 }
 
 static void put_ms(FILE *f, const char *key, int64_t from, int64_t to, int last)

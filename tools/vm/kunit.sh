@@ -39,7 +39,7 @@ trap 'exit 143' TERM HUP
 log=$BUILD/kunit.log
 say "booting $kernel (log: $log)"
 vm_boot "$tmp/log" 600 2048 "$kernel" "" \
-	"console=ttyS0 panic=-1 oops=panic kho=on kho_scratch=64M,256M,64M kunit.enable=1 kunit_shutdown=reboot${1:+ kunit.filter_glob=$1}"
+	"$common_append kho=on kho_scratch=64M,256M,64M kunit.enable=1 kunit_shutdown=reboot${1:+ kunit.filter_glob=$1}"
 mv "$tmp/log" "$log"
 
 bad=

@@ -104,7 +104,7 @@ kvm*)
 	timeout -k 2 20 qemu-system-x86_64 -accel "$ACCEL" -machine q35 -cpu max \
 		-m 1G -nodefaults -display none -no-reboot \
 		-serial "file:$new/kvm.log" -kernel "$kernel" -initrd "$initrd" \
-		-append "console=ttyS0 panic=-1 job=hello" \
+		-append "$common_append job=hello" \
 		>"$new/kvm.err" 2>&1 || :
 	grep -q 'init: hello' "$new/kvm.log" 2>/dev/null ||
 		die "ACCEL=kvm: /dev/kvm cannot run this kernel: leave ACCEL out to use TCG"
@@ -118,7 +118,7 @@ host_tools
 bdfs=0000:00:04.0
 [ $nics = 1 ] || bdfs=$bdfs,0000:00:08.0
 run_id=$(($$ * 1000 + $(date +%s) % 1000))
-append="console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1 oops=panic
+append="$common_append earlyprintk=serial,ttyS0,115200
  kho=on liveupdate=on $scratch intel_iommu=on,sm_off
  job=run case=$CASE nics=$bdfs run_id=$run_id ${VM_APPEND:-}"
 append=$(echo $append)

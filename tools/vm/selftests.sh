@@ -75,7 +75,7 @@ pack_kexec_test()
 run_all()
 {
 	name=$1 kernel=$2 file=$3
-	append="console=ttyS0 panic=-1 oops=panic kho=on liveupdate=on"
+	append="$common_append kho=on liveupdate=on"
 	: >"$file.tmp"
 
 	say "$name kernel: liveupdate"
