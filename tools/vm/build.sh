@@ -50,11 +50,8 @@ BUILD=$(cd "$BUILD" && pwd)
 
 export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=liveupdate
 export KBUILD_BUILD_HOST=workshop
-cc=gcc
 if command -v ccache >/dev/null; then
 	export CCACHE_DIR="${CCACHE_DIR:-$BUILD/ccache}"
-	export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$BUILD}"
-	cc="ccache gcc"
 fi
 
 # One line that moves on a terminal; else one now and then.
@@ -99,12 +96,17 @@ build()
 		return
 	fi
 
+	cc=gcc hostcc=gcc
+	if command -v ccache >/dev/null; then
+		cc="$vm_dir/cc.sh $src gcc" hostcc="ccache gcc"
+	fi
+
 	mkdir -p "$obj"
 	need_space "$obj" 1500
 	rm -f "$obj/built-from"
-	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$cc" tinyconfig >"$log" 2>&1 &&
+	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" tinyconfig >"$log" 2>&1 &&
 	cat $fragments >>"$obj/.config" &&
-	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$cc" olddefconfig >"$log" 2>&1 ||
+	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" olddefconfig >"$log" 2>&1 ||
 		die "configuring the $config kernel failed, see $log: $(tail -1 "$log")"
 
 	# A later fragment may change an earlier one; nothing else may.
@@ -120,7 +122,7 @@ build()
 		die "$src does not take: $(tr '\n' ' ' <"$obj/unmet")"
 
 	say "the $config kernel, from $src (log: $log)"
-	{ make -C "$src" O="$obj" CC="$cc" HOSTCC="$cc" -j"${JOBS:-$(nproc)}" bzImage 2>&1 &&
+	{ make -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" -j"${JOBS:-$(nproc)}" bzImage 2>&1 &&
 		echo done >"$obj/done"; } | tee "$log" | progress "$config"
 	if [ ! -f "$obj/done" ]; then
 		grep -E '(error|Error |undefined reference|No space)' "$log" | head -20 >&2
