@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Live update, the side of the new kernel: adopt what was handed over
+ */
+
+/**
+ * DOC: VT-d adoption
+ *
+ * The hand-over root of the previous kernel becomes iommu->root_entry as it is,
+ * where it is: hardware has been using it all along and is not told anything.
+ * The driver adds the entries of its own devices to it.
+ *
+ * An entry found in it is unclaimed until its device shows up.
+ * intel_iommu_adopt_device() compares it with what the restored domain says
+ * hardware should be using and, if that is so, sets the software state of an
+ * attached device; the entry is an ordinary one from then on, with an ordinary
+ * first detach. Entries which nobody claims are made non-present with
+ * intel_iommu_block_rid().
+ *
+ * The domain ids in the entries are reserved before anything can allocate one.
+ * Several entries and the restored domain may use the same. It is given back
+ * when the last of them is gone.
+ *
+ * Nothing of this is trusted. A unit whose hand-over cannot be used gets an
+ * empty root, with translation on. Pages that have been claimed from KHO up to
+ * then are leaked.
+ */
+
+#define pr_fmt(fmt)	"DMAR: live update: " fmt
+#define dev_fmt(fmt)	pr_fmt(fmt)
+
+#include <linux/bitmap.h>
+#include <linux/dmar.h>
+#include <linux/iommu.h>
+#include <linux/iommu-liveupdate.h>
+#include <linux/kho/abi/iommu.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/xarray.h>
+
+#include "iommu.h"
+#include "liveupdate.h"
+#include "../iommu-pages.h"
+
+/*
+ * Users of a domain id that the previous kernel chose: the unclaimed entries
+ * that hold it and, if it is restored and attached, their domain.
+ */
+#define DID_DOMAIN	BIT(0)
+#define DID_ENTRY	BIT(1)
+
+static unsigned long did_users(struct intel_iommu_adopted *adopted, u16 did)
+{
+	void *entry = xa_load(&adopted->dids, did);
+
+	return entry ? xa_to_value(entry) : 0;
+}
+
+static int did_set_users(struct intel_iommu_adopted *adopted, u16 did,
+			 unsigned long users)
+{
+	if (!users) {
+		xa_erase(&adopted->dids, did);
+		return 0;
+	}
+	return xa_err(xa_store(&adopted->dids, did, xa_mk_value(users),
+			       GFP_KERNEL));
+}
+
+/**
+ * intel_iommu_adopted_did_get - Let a restored domain use its domain id
+ * @iommu: the unit
+ * @did: the domain id in the entries of devices attached to the domain
+ *
+ * Context: did_lock held.
+ * Return: 0, or -EINVAL if no unclaimed entry uses @did or another domain does.
+ */
+int intel_iommu_adopted_did_get(struct intel_iommu *iommu, u16 did)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	unsigned long users;
+
+	lockdep_assert_held(&iommu->did_lock);
+
+	if (!adopted)
+		return -EINVAL;
+
+	users = did_users(adopted, did);
+	if (!users || (users & DID_DOMAIN))
+		return -EINVAL;
+	return did_set_users(adopted, did, users | DID_DOMAIN);
+}
+
+/**
+ * intel_iommu_adopted_did_put - A domain does not use its domain id any more
+ * @iommu: the unit
+ * @did: the domain id, whoever chose it
+ *
+ * Context: did_lock held.
+ * Return: true if the id stays reserved because unclaimed entries use it.
+ */
+bool intel_iommu_adopted_did_put(struct intel_iommu *iommu, u16 did)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	unsigned long users;
+
+	lockdep_assert_held(&iommu->did_lock);
+
+	if (!adopted)
+		return false;
+
+	/* Replacing a value does not allocate */
+	users = did_users(adopted, did) & ~DID_DOMAIN;
+	did_set_users(adopted, did, users);
+	return users;
+}
+
+/**
+ * intel_iommu_entry_forget - An unclaimed entry is ordinary from now on or gone
+ * @iommu: the unit
+ * @rid: the routing id of the entry, unclaimed or not
+ * @did: the domain id it holds, or held until hardware was made to forget it
+ *
+ * Context: May sleep.
+ */
+void intel_iommu_entry_forget(struct intel_iommu *iommu, u16 rid, u16 did)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	unsigned long users;
+
+	if (!adopted || !test_and_clear_bit(rid, adopted->unclaimed))
+		return;
+	clear_bit(rid, adopted->alias);
+
+	guard(mutex)(&iommu->did_lock);
+	users = did_users(adopted, did);
+	if (WARN_ON(users < DID_ENTRY))
+		return;
+
+	users -= DID_ENTRY;
+	did_set_users(adopted, did, users);
+	if (!users)
+		ida_free(&iommu->domain_ida, did);
+}
+
+/**
+ * intel_iommu_rid_is_unclaimed - Is an entry as the previous kernel left it?
+ * @iommu: the unit
+ * @rid: the routing id
+ *
+ * Return: true from adoption of the unit until the device is adopted or blocked.
+ */
+bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu, u16 rid)
+{
+	return iommu->adopted && test_bit(rid, iommu->adopted->unclaimed);
+}
+
+static int __init check_unit(struct intel_iommu *iommu,
+			     const struct iommu_liveupdate_unit_ser *ser)
+{
+	u64 rtaddr = readq(iommu->reg + DMAR_RTADDR_REG);
+	bool scalable = rtaddr & DMA_RTADDR_SMT;
+
+	if (ser->segment != iommu->segment || ser->cap != iommu->cap ||
+	    ser->ecap != iommu->ecap) {
+		pr_err("%s: not the unit that was handed over\n", iommu->name);
+		return -EINVAL;
+	}
+
+	if (!!(ser->flags & IOMMU_LIVEUPDATE_UNIT_SCALABLE) != scalable ||
+	    !!sm_supported(iommu) != scalable) {
+		pr_err("%s: handed over in another mode\n", iommu->name);
+		return -EINVAL;
+	}
+
+	if (scalable) {
+		pr_err("%s: scalable mode cannot be adopted\n", iommu->name);
+		return -EOPNOTSUPP;
+	}
+
+	if ((rtaddr & VTD_PAGE_MASK) != ser->root_pa) {
+		pr_err("%s: hardware does not use the root table that was handed over\n",
+		       iommu->name);
+		return -EINVAL;
+	}
+
+	return 0;
+}
+
+/* The only kind of entry intel_iommu_preserve_device() hands over */
+static bool __init entry_is_valid(struct intel_iommu *iommu,
+				  struct context_entry *entry)
+{
+	int did = context_domain_id(entry);
+
+	return (entry->lo & ~VTD_PAGE_MASK) == 1 &&
+	       !(entry->hi & ~(GENMASK_ULL(23, 8) | GENMASK_ULL(2, 0))) &&
+	       (cap_sagaw(iommu->cap) & BIT(entry->hi & 7)) &&
+	       did >= IDA_START_DID && did < iommu->max_domain_id;
+}
+
+static int __init adopt_entries(struct intel_iommu *iommu, u8 bus,
+				struct context_entry *table)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	unsigned int devfn;
+
+	for (devfn = 0; devfn < 256; devfn++) {
+		struct context_entry *entry = &table[devfn];
+		u16 rid = PCI_DEVID(bus, devfn);
+
+		if (!entry->lo && !entry->hi)
+			continue;
+
+		if (!entry_is_valid(iommu, entry)) {
+			pr_err("%s: %02x:%02x.%d: context entry %016llx:%016llx is not valid\n",
+			       iommu->name, bus, PCI_SLOT(devfn),
+			       PCI_FUNC(devfn), entry->hi, entry->lo);
+			return -EINVAL;
+		}
+
+		/* An alias until a device turns out to have it */
+		set_bit(rid, adopted->unclaimed);
+		set_bit(rid, adopted->alias);
+	}
+	return 0;
+}
+
+static int __init adopt_bus(struct intel_iommu *iommu, u8 bus,
+			    const struct root_entry *root)
+{
+	struct context_entry *table = NULL;
+
+	if (!root->lo && !root->hi)
+		return 0;
+
+	if (!root->hi && (root->lo & ~VTD_PAGE_MASK) == 1)
+		table = iommu_restore_pages(root->lo & VTD_PAGE_MASK, SZ_4K,
+					    NULL);
+	if (!table) {
+		pr_err("%s: bus %02x: root entry %016llx:%016llx is not valid\n",
+		       iommu->name, bus, root->hi, root->lo);
+		return -EINVAL;
+	}
+
+	return adopt_entries(iommu, bus, table);
+}
+
+static int __init adopt_tables(struct intel_iommu *iommu)
+{
+	unsigned int bus;
+	int ret;
+
+	for (bus = 0; bus < 256; bus++) {
+		ret = adopt_bus(iommu, bus, &iommu->root_entry[bus]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Nothing else has allocated a domain id yet */
+static int __init adopt_did(struct intel_iommu *iommu, u16 did)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	unsigned long users;
+	int ret;
+
+	guard(mutex)(&iommu->did_lock);
+	users = did_users(adopted, did);
+	if (!users) {
+		ret = ida_alloc_range(&iommu->domain_ida, did, did, GFP_KERNEL);
+		if (ret < 0)
+			return ret;
+	}
+
+	ret = did_set_users(adopted, did, users + DID_ENTRY);
+	if (ret && !users)
+		ida_free(&iommu->domain_ida, did);
+	return ret;
+}
+
+static int __init adopt_record(const struct iommu_liveupdate_device_ser *ser,
+			       void *data)
+{
+	struct intel_iommu *iommu = data;
+	struct context_entry *entry;
+
+	if (ser->segment != iommu->segment || ser->rid >= NR_RIDS ||
+	    ser->pasid_dir || ser->max_pasid)
+		goto err_invalid;
+
+	/* Twice the same device has lost its alias bit */
+	if (!test_and_clear_bit(ser->rid, iommu->adopted->alias))
+		goto err_invalid;
+
+	entry = iommu_context_addr(iommu, PCI_BUS_NUM(ser->rid),
+				   ser->rid & 0xff, 0);
+	if (context_domain_id(entry) != ser->did)
+		goto err_invalid;
+
+	return adopt_did(iommu, ser->did);
+
+err_invalid:
+	pr_err("%s: record of device %04x:%02x:%02x.%d does not match its entry\n",
+	       iommu->name, ser->segment, PCI_BUS_NUM(ser->rid),
+	       PCI_SLOT(ser->rid), PCI_FUNC(ser->rid));
+	return -EINVAL;
+}
+
+/* Aliases follow a device: its domain id is reserved */
+static int __init adopt_aliases(struct intel_iommu *iommu)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	struct context_entry *entry;
+	unsigned int rid;
+	int ret;
+
+	for_each_set_bit(rid, adopted->alias, NR_RIDS) {
+		entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff,
+					   0);
+		if (!ida_exists(&iommu->domain_ida, context_domain_id(entry))) {
+			pr_err("%s: %02x:%02x.%d: entry of no device\n",
+			       iommu->name, PCI_BUS_NUM(rid), PCI_SLOT(rid),
+			       PCI_FUNC(rid));
+			return -EINVAL;
+		}
+		ret = adopt_did(iommu, context_domain_id(entry));
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * intel_iommu_adopt_unit - Go on with the root table of the previous kernel
+ * @iommu: a unit that translates; nothing has allocated a domain id of it
+ *
+ * On success iommu->root_entry is the table hardware is using and the domain
+ * ids in it are reserved.
+ *
+ * Context: May sleep.
+ * Return: 0, or an error, logged, if the unit needs a new root table: -ENOENT if
+ * nothing was handed over, -EINVAL or -EOPNOTSUPP if it cannot be used, -ENOMEM.
+ */
+int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
+{
+	const struct iommu_liveupdate_unit_ser *ser = NULL;
+	struct intel_iommu_adopted *adopted;
+	struct root_entry *root;
+	int ret;
+
+	if (iommu_liveupdate_boot_state() == IOMMU_LIVEUPDATE_LIVE)
+		ser = iommu_liveupdate_find_unit(IOMMU_LIVEUPDATE_UNIT_VTD,
+						 iommu->reg_phys);
+	if (!ser) {
+		pr_info("%s: no preserved devices, starting with all blocked\n",
+			iommu->name);
+		return -ENOENT;
+	}
+
+	ret = check_unit(iommu, ser);
+	if (ret)
+		goto err;
+
+	adopted = kvzalloc_obj(*adopted);
+	if (!adopted) {
+		ret = -ENOMEM;
+		goto err;
+	}
+	xa_init(&adopted->dids);
+
+	root = iommu_restore_pages(ser->root_pa, SZ_4K, NULL);
+	if (!root) {
+		ret = -EINVAL;
+		goto err_free;
+	}
+
+	iommu->adopted = adopted;
+	iommu->root_entry = root;
+
+	ret = adopt_tables(iommu);
+	if (ret)
+		goto err_leak;
+
+	ret = iommu_liveupdate_walk_devices(iommu->reg_phys, adopt_record,
+					    iommu);
+	if (ret)
+		goto err_leak;
+
+	ret = adopt_aliases(iommu);
+	if (ret)
+		goto err_leak;
+
+	pr_info("%s: adopted %u context entries\n", iommu->name,
+		bitmap_weight(adopted->unclaimed, NR_RIDS));
+	return 0;
+
+err_leak:
+	/* Hardware reads the tables until it has got another root */
+	iommu->root_entry = NULL;
+	iommu->adopted = NULL;
+	ida_destroy(&iommu->domain_ida);
+err_free:
+	xa_destroy(&adopted->dids);
+	kvfree(adopted);
+err:
+	pr_err("%s: cannot be adopted (%d), blocking all devices\n",
+	       iommu->name, ret);
+	return ret;
+}
+
+/**
+ * intel_iommu_adopt_ready - Let the core block what it cannot adopt
+ * @iommu: a unit about to be registered, adopted or not
+ *
+ * Not earlier: when initialisation fails the unit is never registered.
+ *
+ * Context: May sleep.
+ */
+void __init intel_iommu_adopt_ready(struct intel_iommu *iommu)
+{
+	if (iommu->adopted)
+		iommu_liveupdate_unit_adopted(iommu->reg_phys, &iommu->iommu);
+}

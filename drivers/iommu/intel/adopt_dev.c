@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Live update, the side of the new kernel: domains and devices. See adopt.c for
+ * the units.
+ */
+
+#define pr_fmt(fmt)	"DMAR: live update: " fmt
+#define dev_fmt(fmt)	pr_fmt(fmt)
+
+#include <linux/bitmap.h>
+#include <linux/iommu.h>
+#include <linux/iommu-liveupdate.h>
+#include <linux/kho/abi/iommu.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+
+#include "iommu.h"
+#include "liveupdate.h"
+
+/* What a table has to look like to be of use to hardware and driver */
+static int check_domain(struct intel_iommu *iommu,
+			const struct iommu_liveupdate_domain_ser *ser)
+{
+	const u32 optional = BIT(PT_FEAT_DMA_INCOHERENT) |
+			     BIT(PT_FEAT_VTDSS_FORCE_COHERENCE);
+	bool force_snoop = ser->flags & IOMMU_LIVEUPDATE_DOMAIN_FORCE_SNOOP;
+
+	/* The first stage exists in scalable mode only */
+	if (ser->pt.format != IOMMU_PT_SER_FMT_VTDSS)
+		return -EOPNOTSUPP;
+
+	if ((ser->pt.features & ~optional) != BIT(PT_FEAT_FLUSH_RANGE) ||
+	    !!(ser->pt.features & BIT(PT_FEAT_VTDSS_FORCE_COHERENCE)) !=
+		    force_snoop)
+		return -EINVAL;
+
+	if (force_snoop && !ecap_sc_support(iommu->ecap))
+		return -EINVAL;
+
+	if (!(ser->pgsize_bitmap & SZ_4K))
+		return -EINVAL;
+
+	return 0;
+}
+
+/**
+ * intel_iommu_restore_domain - Make a domain around a page table in use
+ * @dev: a device that uses it; nobody else does so without @dev being told
+ * @ser: what the previous kernel said of it
+ *
+ * Context: May sleep. Software only.
+ * Return: the domain, not attached to anything; an ERR_PTR if it cannot be used.
+ * Pages claimed from KHO up to then are leaked as hardware is using them.
+ */
+static struct iommu_domain *
+intel_iommu_restore_domain(struct device *dev,
+			   const struct iommu_liveupdate_domain_ser *ser)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct intel_iommu *iommu = info->iommu;
+	struct dmar_domain *dmar_domain;
+	struct iommu_domain *domain;
+	int ret;
+
+	ret = check_domain(iommu, ser);
+	if (ret)
+		return ERR_PTR(ret);
+
+	dmar_domain = intel_iommu_ss_domain_alloc(dev, iommu);
+	if (IS_ERR(dmar_domain))
+		return ERR_CAST(dmar_domain);
+
+	ret = pt_iommu_vtdss_restore(&dmar_domain->sspt, &ser->pt);
+	if (ret)
+		goto err_free;
+
+	domain = &dmar_domain->domain;
+	if (ser->aperture_start != domain->geometry.aperture_start ||
+	    ser->aperture_end != domain->geometry.aperture_end ||
+	    (ser->pgsize_bitmap & ~(u64)domain->pgsize_bitmap)) {
+		ret = -EINVAL;
+		goto err_free;
+	}
+	domain->pgsize_bitmap = ser->pgsize_bitmap;
+	dmar_domain->force_snooping =
+		!!(ser->flags & IOMMU_LIVEUPDATE_DOMAIN_FORCE_SNOOP);
+
+	/* Widths, levels, page sizes, coherency */
+	ret = paging_domain_compatible(domain, dev);
+	if (ret)
+		goto err_free;
+
+	return domain;
+
+err_free:
+	dev_err(dev, "page table at %#llx cannot be used (%d)\n",
+		ser->pt.top_pa, ret);
+	/* Not the table */
+	kfree(dmar_domain);
+	return ERR_PTR(ret);
+}
+
+struct adopt_walk {
+	struct device *dev;
+	struct intel_iommu *iommu;
+	/* What the entry has to be */
+	struct context_entry entry;
+	unsigned int nr_aliases;
+};
+
+static int check_alias(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct adopt_walk *walk = data;
+	struct intel_iommu *iommu = walk->iommu;
+	struct context_entry entry = {}, *live;
+
+	if (!intel_iommu_rid_is_unclaimed(iommu, alias)) {
+		dev_err(walk->dev, "%02x:%02x.%d was not handed over\n",
+			PCI_BUS_NUM(alias), PCI_SLOT(alias), PCI_FUNC(alias));
+		return -EINVAL;
+	}
+
+	spin_lock(&iommu->lock);
+	live = iommu_context_addr(iommu, PCI_BUS_NUM(alias), alias & 0xff, 0);
+	if (live)
+		entry = *live;
+	spin_unlock(&iommu->lock);
+
+	/*
+	 * Present, translation type, fault processing and table in the low
+	 * half, address width and domain id in the high half. The rest is
+	 * reserved.
+	 */
+	if (entry.lo != walk->entry.lo || entry.hi != walk->entry.hi) {
+		dev_err(walk->dev, "%02x:%02x.%d: context entry is %016llx:%016llx, not %016llx:%016llx\n",
+			PCI_BUS_NUM(alias), PCI_SLOT(alias), PCI_FUNC(alias),
+			entry.hi, entry.lo, walk->entry.hi, walk->entry.lo);
+		return -EINVAL;
+	}
+
+	if (test_bit(alias, iommu->adopted->alias))
+		walk->nr_aliases++;
+	return 0;
+}
+
+static int claim_alias(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct adopt_walk *walk = data;
+
+	intel_iommu_entry_forget(walk->iommu, alias, context_domain_id(&walk->entry));
+	return 0;
+}
+
+/* Aliases on the bus that lead to the same table under the same domain id */
+static unsigned int nr_same_aliases(struct intel_iommu *iommu, u16 rid,
+				    const struct context_entry *same)
+{
+	unsigned int alias = rid & 0xff00, end = alias + 0x100, n = 0;
+	struct context_entry *entry;
+
+	guard(spinlock)(&iommu->lock);
+	for_each_set_bit_from(alias, iommu->adopted->alias, end) {
+		entry = iommu_context_addr(iommu, PCI_BUS_NUM(alias),
+					   alias & 0xff, 0);
+		if (entry && entry->lo == same->lo && entry->hi == same->hi)
+			n++;
+	}
+	return n;
+}
+
+/**
+ * intel_iommu_adopt_device - Make a device that runs an attached one
+ * @dev: the device, probed, with nothing attached
+ * @domain: from intel_iommu_restore_domain()
+ * @ser: what the previous kernel said of it
+ *
+ * Does all that attaching does except for touching hardware. Fails rather than
+ * leave an entry of the device, under any alias, that its first detach would not
+ * clear.
+ *
+ * Context: May sleep; group mutex held.
+ * Return: 0; -EINVAL if hardware does not do what @domain and @ser say;
+ * -EOPNOTSUPP, -EBUSY, -ENOMEM. On failure the entry stays as it is.
+ */
+static int intel_iommu_adopt_device(struct device *dev,
+				    struct iommu_domain *domain,
+				    const struct iommu_liveupdate_device_ser *ser)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
+	struct intel_iommu *iommu = info->iommu;
+	struct adopt_walk walk = { .dev = dev, .iommu = iommu };
+	unsigned long flags;
+	int ret;
+
+	if (!dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
+	    sm_supported(iommu))
+		return -EOPNOTSUPP;
+
+	if (!iommu->adopted || ser->unit != iommu->reg_phys ||
+	    ser->rid != pci_dev_id(to_pci_dev(dev)) ||
+	    ser->did >= iommu->max_domain_id)
+		return -EINVAL;
+
+	if (info->domain_attached)
+		return -EBUSY;
+
+	/* The domain may have been restored for a device of another unit */
+	ret = paging_domain_compatible(domain, dev);
+	if (ret)
+		return ret;
+
+	context_entry_paging(dmar_domain, ser->did, CONTEXT_TT_MULTI_LEVEL,
+			     &walk.entry);
+	ret = pci_for_each_dma_alias(to_pci_dev(dev), check_alias, &walk);
+	if (ret)
+		return ret;
+
+	/*
+	 * The previous kernel knew of an alias this one does not know of. With
+	 * several such devices in one domain on one bus nobody can tell whose
+	 * it is; that is refused, too.
+	 */
+	if (nr_same_aliases(iommu, ser->rid, &walk.entry) != walk.nr_aliases) {
+		dev_err(dev, "has lost a DMA alias\n");
+		return -EINVAL;
+	}
+
+	ret = domain_attach_iommu_did(dmar_domain, iommu, ser->did);
+	if (ret)
+		return ret;
+
+	info->domain = dmar_domain;
+	info->domain_attached = true;
+	spin_lock_irqsave(&dmar_domain->lock, flags);
+	list_add(&info->link, &dmar_domain->devices);
+	spin_unlock_irqrestore(&dmar_domain->lock, flags);
+
+	ret = cache_tag_assign_domain(dmar_domain, dev, IOMMU_NO_PASID);
+	if (ret)
+		goto err_detach;
+
+	pci_for_each_dma_alias(to_pci_dev(dev), claim_alias, &walk);
+	return 0;
+
+err_detach:
+	spin_lock_irqsave(&dmar_domain->lock, flags);
+	list_del(&info->link);
+	spin_unlock_irqrestore(&dmar_domain->lock, flags);
+	info->domain_attached = false;
+	info->domain = NULL;
+	domain_detach_iommu(dmar_domain, iommu);
+	return ret;
+}
+
+/* As domain_context_clear_one() does; there may be no device */
+static void entry_block(struct intel_iommu *iommu, u16 rid,
+			struct context_entry *was)
+{
+	struct context_entry *entry;
+
+	spin_lock(&iommu->lock);
+	entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff, 0);
+	*was = *entry;
+	context_clear_present(entry);
+	__iommu_flush_cache(iommu, entry, sizeof(*entry));
+	spin_unlock(&iommu->lock);
+
+	iommu->flush.flush_context(iommu, context_domain_id(was), rid,
+				   DMA_CCMD_MASK_NOBIT, DMA_CCMD_DEVICE_INVL);
+	iommu->flush.flush_iotlb(iommu, context_domain_id(was), 0, 0,
+				 DMA_TLB_DSI_FLUSH);
+
+	context_clear_entry(entry);
+	__iommu_flush_cache(iommu, entry, sizeof(*entry));
+	intel_iommu_entry_forget(iommu, rid, context_domain_id(was));
+}
+
+/**
+ * intel_iommu_block_rid - Make an unclaimed entry non-present
+ * @iommu_dev: the unit
+ * @segment: PCI segment
+ * @rid: routing id of a device that did not show up or cannot be adopted
+ *
+ * Takes DMA aliases along: unclaimed entries on the same bus which lead to the
+ * same table and are no device's own. Does nothing for an entry that is claimed,
+ * as that belongs to an attached device.
+ *
+ * Context: May sleep. Serialised with adoption of the same device by the caller.
+ */
+static void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment,
+				  u16 rid)
+{
+	struct intel_iommu *iommu =
+		container_of(iommu_dev, struct intel_iommu, iommu);
+	unsigned int alias = rid & 0xff00, end = alias + 0x100;
+	struct context_entry was, *entry, ignored;
+	bool same;
+
+	if (segment != iommu->segment ||
+	    !intel_iommu_rid_is_unclaimed(iommu, rid))
+		return;
+
+	entry_block(iommu, rid, &was);
+	pr_info("%s: %02x:%02x.%d is blocked\n", iommu->name, PCI_BUS_NUM(rid),
+		PCI_SLOT(rid), PCI_FUNC(rid));
+
+	for_each_set_bit_from(alias, iommu->adopted->alias, end) {
+		spin_lock(&iommu->lock);
+		entry = iommu_context_addr(iommu, PCI_BUS_NUM(alias),
+					   alias & 0xff, 0);
+		same = entry && entry->lo == was.lo && entry->hi == was.hi;
+		spin_unlock(&iommu->lock);
+
+		if (same)
+			entry_block(iommu, alias, &ignored);
+	}
+}
+
+const struct iommu_liveupdate_ops intel_iommu_liveupdate_ops = {
+	.preserve_unit = intel_iommu_preserve_unit,
+	.unpreserve_unit = intel_iommu_unpreserve_unit,
+	.preserve_domain = intel_iommu_preserve_domain,
+	.unpreserve_domain = intel_iommu_unpreserve_domain,
+	.preserve_device = intel_iommu_preserve_device,
+	.unpreserve_device = intel_iommu_unpreserve_device,
+	.freeze_device = intel_iommu_freeze_device,
+	.restore_domain = intel_iommu_restore_domain,
+	.adopt_device = intel_iommu_adopt_device,
+	.block_rid = intel_iommu_block_rid,
+};

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Live update: interface between liveupdate.c (old kernel), adopt.c (new
+ * kernel) and the rest of the driver
+ */
+#ifndef _INTEL_LIVEUPDATE_H_
+#define _INTEL_LIVEUPDATE_H_
+
+#include <linux/bitmap.h>
+#include <linux/xarray.h>
+
+#include "iommu.h"
+
+struct iommu_liveupdate_device_ser;
+struct iommu_liveupdate_domain_ser;
+struct iommu_liveupdate_unit_ser;
+
+int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
+			      struct iommu_liveupdate_unit_ser *ser);
+void intel_iommu_unpreserve_unit(struct iommu_device *iommu_dev,
+				 struct iommu_liveupdate_unit_ser *ser);
+int intel_iommu_preserve_domain(struct iommu_domain *domain,
+				struct iommu_liveupdate_domain_ser *ser);
+void intel_iommu_unpreserve_domain(struct iommu_domain *domain,
+				   struct iommu_liveupdate_domain_ser *ser);
+int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
+				struct iommu_liveupdate_device_ser *ser);
+void intel_iommu_unpreserve_device(struct device *dev,
+				   struct iommu_liveupdate_device_ser *ser);
+int intel_iommu_freeze_device(struct device *dev,
+			      const struct iommu_liveupdate_device_ser *ser);
+
+typedef void (*intel_iommu_rmrr_fn)(struct device *dev, u64 start, u64 end);
+void intel_iommu_walk_rmrr_devices(intel_iommu_rmrr_fn fn);
+
+/* The live entries of a preserved device may not change */
+static inline bool device_is_preserved(struct device_domain_info *info)
+{
+	return IS_ENABLED(CONFIG_IOMMU_LIVEUPDATE) &&
+	       READ_ONCE(info->preserved);
+}
+
+#define NR_RIDS		BIT(16)
+
+/**
+ * struct intel_iommu_adopted - What is left of the hand-over of a unit
+ * @unclaimed: Routing ids whose entry is as the previous kernel left it.
+ * @alias:     Those of @unclaimed which no device has for its own: DMA aliases.
+ * @dids:      Domain id -> users, see DID_DOMAIN and DID_ENTRY in adopt.c. Protected by did_lock.
+ */
+struct intel_iommu_adopted {
+	DECLARE_BITMAP(unclaimed, NR_RIDS);
+	DECLARE_BITMAP(alias, NR_RIDS);
+	struct xarray dids;
+};
+
+extern const struct iommu_liveupdate_ops intel_iommu_liveupdate_ops;
+
+#ifdef CONFIG_IOMMU_LIVEUPDATE
+
+extern bool intel_iommu_switched_over;
+void intel_iommu_liveupdate_init(void);
+
+int intel_iommu_adopt_unit(struct intel_iommu *iommu);
+void intel_iommu_adopt_ready(struct intel_iommu *iommu);
+bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu, u16 rid);
+void intel_iommu_entry_forget(struct intel_iommu *iommu, u16 rid, u16 did);
+int intel_iommu_adopted_did_get(struct intel_iommu *iommu, u16 did);
+bool intel_iommu_adopted_did_put(struct intel_iommu *iommu, u16 did);
+
+#else /* !CONFIG_IOMMU_LIVEUPDATE */
+
+#define intel_iommu_switched_over false
+static inline void intel_iommu_liveupdate_init(void) { }
+
+static inline int intel_iommu_adopt_unit(struct intel_iommu *iommu)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void intel_iommu_adopt_ready(struct intel_iommu *iommu) { }
+
+static inline bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu,
+						u16 rid)
+{
+	return false;
+}
+
+static inline void intel_iommu_entry_forget(struct intel_iommu *iommu, u16 rid,
+					    u16 did)
+{
+}
+
+static inline int intel_iommu_adopted_did_get(struct intel_iommu *iommu,
+					      u16 did)
+{
+	return -EINVAL;
+}
+
+static inline bool intel_iommu_adopted_did_put(struct intel_iommu *iommu,
+					       u16 did)
+{
+	return false;
+}
+
+#endif /* CONFIG_IOMMU_LIVEUPDATE */
+
+#endif /* _INTEL_LIVEUPDATE_H_ */

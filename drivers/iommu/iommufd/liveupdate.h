@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Live update of an iommufd: state shared between the liveupdate*.c files. The
+ * story is told in liveupdate.c.
+ */
+#ifndef __IOMMUFD_LIVEUPDATE_H
+#define __IOMMUFD_LIVEUPDATE_H
+
+#include <linux/kho_block.h>
+#include <linux/kho/abi/iommufd.h>
+#include <linux/liveupdate.h>
+#include <linux/xarray.h>
+
+#include "io_pagetable.h"
+
+/* An array of the serialised form that grows by one entry at a time */
+struct iommufd_liveupdate_array {
+	struct kho_block_set set;
+	struct kho_block_set_it it;
+	u64 nr;
+};
+
+/*
+ * A marked HWPT of a preserved iommufd. Holds a users reference of the HWPT,
+ * which is what makes destroying it -EBUSY.
+ */
+struct iommufd_liveupdate_out_hwpt {
+	struct iommufd_hwpt_paging *hwpt_paging;
+	u64 key;
+	u32 ioas;
+	unsigned int nr_devices;
+};
+
+/*
+ * Old kernel: a preserved iommufd, from preserve to unpreserve. Protected by
+ * iommufd_ctx::liveupdate_lock.
+ */
+struct iommufd_liveupdate_out {
+	struct liveupdate_session *session;
+	struct iommufd_liveupdate_ser *ser;
+	struct iommufd_liveupdate_array hwpts;
+	struct iommufd_liveupdate_array ioases;
+	struct iommufd_liveupdate_array allowed;
+	struct iommufd_liveupdate_array files;
+	struct iommufd_liveupdate_array pages;
+	struct iommufd_liveupdate_array areas;
+
+	u32 nr_hwpts;
+	struct iommufd_liveupdate_out_hwpt *hwpt;
+	u32 nr_ioases;
+	struct iommufd_ioas **ioas;
+	u32 nr_files;
+	struct file **file;
+	/* struct iopt_pages to index in @pages */
+	struct xarray pages_index;
+};
+
+enum iommufd_liveupdate_state {
+	/* The IOMMU core holds the domain */
+	IOMMUFD_LIVEUPDATE_PENDING,
+	/* The HWPT exists and owns the domain */
+	IOMMUFD_LIVEUPDATE_RESTORED,
+	/* It was destroyed again */
+	IOMMUFD_LIVEUPDATE_GONE,
+};
+
+/* @state and @hwpt_paging are protected by iommufd_liveupdate_incoming_lock */
+struct iommufd_liveupdate_in_hwpt {
+	u64 token;
+	u64 key;
+	u32 ioas;
+	u32 flags;
+	enum iommufd_liveupdate_state state;
+	/* Userspace was told the id */
+	bool reported;
+	struct iommufd_hwpt_paging *hwpt_paging;
+};
+
+struct iommufd_liveupdate_in_pages {
+	u32 file;
+	bool writable;
+	u64 start;
+	u64 length;
+	struct iopt_pages *pages;
+};
+
+/*
+ * New kernel: what the previous kernel said about an iommufd, from first use
+ * to finish. Protected by iommufd_ctx::liveupdate_lock once retrieved.
+ */
+struct iommufd_liveupdate_in {
+	/* Entry of the list of all of them, found by @data */
+	struct list_head list;
+	u64 data;
+	/* Why it cannot be used, or 0 */
+	int error;
+	u32 flags;
+
+	u32 nr_hwpts;
+	struct iommufd_liveupdate_in_hwpt *hwpt;
+	u32 nr_ioases;
+	struct iommufd_liveupdate_ioas_ser *ioas;
+	u32 nr_allowed;
+	struct iommufd_liveupdate_allowed_ser *allowed;
+	u32 nr_files;
+	struct iommufd_liveupdate_file_ser *file_ser;
+	struct file **file;
+	u32 nr_pages;
+	struct iommufd_liveupdate_in_pages *pages;
+	u32 nr_areas;
+	struct iommufd_liveupdate_area_ser *area;
+};
+
+/* Pages that are contiguous in a file and in memory */
+struct iommufd_liveupdate_run {
+	struct folio *folio;
+	struct page *page;
+	unsigned long npages;
+};
+
+/* Innermost lock of iommufd, see iommufd_ctx::liveupdate_lock */
+extern struct mutex iommufd_liveupdate_incoming_lock;
+
+int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args);
+void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args);
+int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args);
+void iommufd_liveupdate_unfreeze(struct liveupdate_file_op_args *args);
+
+int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args);
+bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
+void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args);
+
+int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
+				unsigned long last,
+				struct iommufd_liveupdate_run *run);
+int iommufd_liveupdate_check_area(struct iopt_area *area,
+				  struct iopt_pages *pages,
+				  struct iommu_domain *domain);
+int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
+				  struct iopt_pages *pages, unsigned long iova,
+				  unsigned long offset, unsigned long length,
+				  int iommu_prot);
+void iommufd_liveupdate_abandon_areas(struct io_pagetable *iopt);
+
+#endif

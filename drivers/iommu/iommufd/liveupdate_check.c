@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Live update of an iommufd: is the memory a page table leads to the memory the
+ * memfd holds?
+ *
+ * A page that was punched out of a memfd after it was mapped stays pinned and
+ * mapped, but the memfd has another one there now, and only that one goes over
+ * to the next kernel. So what the domains map is compared with the page cache:
+ * before it is handed over, and again before it is taken back. Both times the
+ * memfd is frozen and its folios pinned, which keeps the answer true.
+ */
+#include <linux/generic_pt/iommu.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
+
+#include "liveupdate.h"
+
+/**
+ * iommufd_liveupdate_next_run() - Find contiguous pages in a file
+ * @pages: Pages of type IOPT_ADDRESS_FILE
+ * @index: First page, in units of PAGE_SIZE from the start of @pages
+ * @last:  Last page of interest
+ * @run:   Filled with the pages from @index on that are one folio's
+ *
+ * One step per folio, not per page. The caller puts run->folio.
+ *
+ * Return: 0, or -EINVAL if the page is not in the page cache.
+ */
+int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
+				unsigned long last,
+				struct iommufd_liveupdate_run *run)
+{
+	pgoff_t pgoff = pages->start / PAGE_SIZE + index;
+	struct folio *folio;
+
+	folio = filemap_get_folio(pages->file->f_mapping, pgoff);
+	if (IS_ERR(folio))
+		return -EINVAL;
+
+	run->folio = folio;
+	run->page = folio_file_page(folio, pgoff);
+	run->npages = min(folio_next_index(folio) - pgoff, last - index + 1);
+	return 0;
+}
+
+/**
+ * iommufd_liveupdate_check_area() - Compare a domain with the page cache
+ * @area:   Area to check, page aligned
+ * @pages:  Its pages, of type IOPT_ADDRESS_FILE
+ * @domain: Domain it is mapped in, with a page table of generic_pt
+ *
+ * Context: May sleep. Mappings and file must be kept from changing.
+ * Return: 0 if every page of the area is mapped to where the file has it and
+ * with the permissions of the area, -EINVAL if not.
+ */
+int iommufd_liveupdate_check_area(struct iopt_area *area,
+				  struct iopt_pages *pages,
+				  struct iommu_domain *domain)
+{
+	unsigned long last = iopt_area_last_index(area);
+	unsigned long index = iopt_area_index(area);
+	struct pt_iommu *pt = iommupt_from_domain(domain);
+	unsigned long iova = iopt_area_iova(area);
+	struct iommufd_liveupdate_run run;
+	int rc;
+
+	if (!pt || !pt->ops->check_range)
+		return -EOPNOTSUPP;
+
+	while (index <= last) {
+		rc = iommufd_liveupdate_next_run(pages, index, last, &run);
+		if (rc)
+			return rc;
+		rc = pt->ops->check_range(pt, iova, page_to_phys(run.page),
+					  run.npages * PAGE_SIZE,
+					  area->iommu_prot &
+						  (IOMMU_READ | IOMMU_WRITE));
+		folio_put(run.folio);
+		if (rc)
+			return rc;
+
+		index += run.npages;
+		iova += run.npages * PAGE_SIZE;
+		cond_resched();
+	}
+	return 0;
+}

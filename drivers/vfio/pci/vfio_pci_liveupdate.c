@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Live update of vfio-pci device files
+ */
+
+/**
+ * DOC: vfio-pci device files
+ *
+ * A vfio-pci device whose cdev file is preserved keeps running while the kernel
+ * is replaced: it is not reset, keeps its bus mastering and its BARs, and its DMA
+ * goes on through the I/O page table that iommufd preserves.
+ *
+ * Before the kexec, the device must be bound to an iommufd and attached, and that
+ * iommufd preserved earlier in the same session. From then on the device cannot
+ * be reset, detached, stopped through config space or put into low power: such
+ * requests return -EBUSY. Interrupts may still be changed. When the kernel
+ * freezes the session, interrupts stop too; loads and stores through BAR
+ * mappings work until the jump.
+ *
+ * After the kexec, the retrieved file behaves like one freshly opened: bind it to
+ * the retrieved iommufd, attach it, map its BARs, set up its interrupts, and
+ * trigger each of them once as some may have been lost. Config space reads as
+ * the user left it. No other file of the device can be bound, and no driver
+ * other than vfio-pci gets it, until the session is finished. Finishing needs
+ * the device to be attached; a device that was never retrieved or bound is
+ * stopped and reset by it.
+ *
+ * What is preserved
+ *   virtual config space, the state the device is put back to when closed,
+ *   whether it can be reset.
+ *
+ * What is not preserved
+ *   eventfds and irqfds, ioeventfds, BAR mappings, the KVM association.
+ *
+ * What is refused
+ *   virtual functions and functions that have some enabled, VGA devices, device
+ *   specific regions, exported dma-bufs, noiommu, migration drivers, PASIDs,
+ *   files that came from a VFIO group.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": live update: " fmt
+
+#include <linux/align.h>
+#include <linux/cleanup.h>
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/io.h>
+#include <linux/iommufd.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho/abi/vfio_pci.h>
+#include <linux/list.h>
+#include <linux/liveupdate.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/pci-liveupdate.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/vfio_pci_core.h>
+
+#include <kunit/visibility.h>
+
+#include "vfio_pci_priv.h"
+
+/* Only for files vfio_pci_liveupdate_can_preserve() or retrieve() accepted */
+static struct vfio_pci_core_device *vfio_pci_file_vdev(struct file *file)
+{
+	return container_of(vfio_cdev_file_device(file),
+			    struct vfio_pci_core_device, vdev);
+}
+
+/* Old kernel */
+
+static bool
+vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *handler,
+				 struct file *file)
+{
+	struct vfio_device *device = vfio_cdev_file_device(file);
+
+	return device && device->ops == &vfio_pci_ops;
+}
+
+/* A device can be open more than once, but it exists only once */
+static unsigned long vfio_pci_liveupdate_get_id(struct file *file)
+{
+	return (unsigned long)vfio_cdev_file_device(file);
+}
+
+static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_core_device *vdev = vfio_pci_file_vdev(args->file);
+	struct vfio_device *device = &vdev->vdev;
+	struct pci_dev *pdev = vdev->pdev;
+	struct vfio_pci_ser *ser;
+	size_t size;
+	int ret;
+
+	guard(mutex)(&device->dev_set->lock);
+
+	if (!vfio_cdev_file_bound(args->file) || !device->iommufd_attached) {
+		pci_warn(pdev, "live update: device is not attached\n");
+		return -EINVAL;
+	}
+
+	if (pci_liveupdate_incoming(pdev))
+		return -EBUSY;
+
+	ret = vfio_pci_core_liveupdate_preserve(vdev);
+	if (ret)
+		return ret;
+
+	size = vfio_pci_core_liveupdate_size(vdev);
+	if (size > VFIO_PCI_SER_MAX) {
+		ret = -EOPNOTSUPP;
+		goto err_unpreserve_core;
+	}
+
+	/* Stays version 0 until it is frozen */
+	ser = kho_alloc_preserve(size);
+	if (IS_ERR(ser)) {
+		ret = PTR_ERR(ser);
+		goto err_unpreserve_core;
+	}
+
+	ret = iommufd_device_liveupdate_preserve(device->iommufd_device,
+						 args->session);
+	if (ret)
+		goto err_free_ser;
+
+	ret = pci_liveupdate_preserve(pdev);
+	if (ret)
+		goto err_unpreserve_iommufd;
+
+	args->serialized_data = virt_to_phys(ser);
+	return 0;
+
+err_unpreserve_iommufd:
+	iommufd_device_liveupdate_unpreserve(device->iommufd_device);
+err_free_ser:
+	kho_unpreserve_free(ser);
+err_unpreserve_core:
+	vfio_pci_core_liveupdate_unpreserve(vdev);
+	return ret;
+}
+
+static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_core_device *vdev = vfio_pci_file_vdev(args->file);
+
+	guard(mutex)(&vdev->vdev.dev_set->lock);
+
+	pci_liveupdate_unpreserve(vdev->pdev);
+	iommufd_device_liveupdate_unpreserve(vdev->vdev.iommufd_device);
+	kho_unpreserve_free(phys_to_virt(args->serialized_data));
+	vfio_pci_core_liveupdate_unpreserve(vdev);
+}
+
+static int vfio_pci_liveupdate_freeze(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_core_device *vdev = vfio_pci_file_vdev(args->file);
+	struct vfio_pci_ser *ser = phys_to_virt(args->serialized_data);
+	size_t size = vfio_pci_core_liveupdate_size(vdev);
+	int ret;
+
+	ret = vfio_pci_core_liveupdate_freeze(vdev, ser, size);
+	if (ret)
+		return ret;
+
+	ret = pci_liveupdate_freeze(vdev->pdev);
+	if (ret)
+		vfio_pci_core_liveupdate_unfreeze(vdev, ser);
+	return ret;
+}
+
+static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_core_device *vdev = vfio_pci_file_vdev(args->file);
+
+	pci_liveupdate_unfreeze(vdev->pdev);
+	vfio_pci_core_liveupdate_unfreeze(vdev,
+					  phys_to_virt(args->serialized_data));
+}
+
+/* New kernel */
+
+/**
+ * struct vfio_pci_incoming - A device the previous kernel handed over
+ * @list:  Entry of vfio_pci_incoming_list.
+ * @data:  Key: what LUO carried over, physical address of @ser.
+ * @ser:   Validated description; NULL if it is unusable.
+ * @error: Why @ser is NULL.
+ *
+ * Exists from the first use to finish. Memory can be taken from KHO only once,
+ * but LUO may ask more than once.
+ */
+struct vfio_pci_incoming {
+	struct list_head list;
+	u64 data;
+	struct vfio_pci_ser *ser;
+	int error;
+};
+
+static LIST_HEAD(vfio_pci_incoming_list);
+/* Protects the list; an entry is used under the lock of its LUO file */
+static DEFINE_MUTEX(vfio_pci_incoming_lock);
+
+/* Whether @size bytes at @offset lie behind the header and within the buffer */
+static bool vfio_pci_ser_has_range(const struct vfio_pci_ser *ser, u32 offset,
+				   u32 size)
+{
+	return offset >= sizeof(*ser) && IS_ALIGNED(offset, sizeof(u32)) &&
+	       offset <= ser->size && size <= ser->size - offset;
+}
+
+/**
+ * vfio_pci_ser_validate - Check what the previous kernel wrote
+ * @buf: Start of the buffer
+ * @len: Length of the memory at @buf in bytes
+ *
+ * The saved PCI state is checked by pci_saved_state_unpack().
+ *
+ * Return: 0; -EOPNOTSUPP for another version, -EINVAL if malformed.
+ */
+VISIBLE_IF_KUNIT int vfio_pci_ser_validate(const void *buf, size_t len)
+{
+	const struct vfio_pci_ser *ser = buf;
+
+	if (len < sizeof(*ser))
+		return -EINVAL;
+	if (ser->version != VFIO_PCI_SER_VERSION)
+		return -EOPNOTSUPP;
+	if (ser->size < sizeof(*ser) || ser->size > len ||
+	    ser->size > VFIO_PCI_SER_MAX)
+		return -EINVAL;
+	if (ser->segment > INT_MAX || ser->rid > U16_MAX)
+		return -EINVAL;
+	if (ser->flags & ~VFIO_PCI_SER_FLAGS)
+		return -EINVAL;
+	if (ser->vconfig_size != PCI_CFG_SPACE_SIZE &&
+	    ser->vconfig_size != PCI_CFG_SPACE_EXP_SIZE)
+		return -EINVAL;
+	if (!vfio_pci_ser_has_range(ser, ser->vconfig_offset,
+				    ser->vconfig_size) ||
+	    !vfio_pci_ser_has_range(ser, ser->state_offset, ser->state_size))
+		return -EINVAL;
+	/* There are at most 32 MSI vectors */
+	if (ser->msi_qmax > 5)
+		return -EINVAL;
+	if (memchr_inv(ser->reserved, 0, sizeof(ser->reserved)))
+		return -EINVAL;
+	return 0;
+}
+EXPORT_SYMBOL_IF_KUNIT(vfio_pci_ser_validate);
+
+static void vfio_pci_incoming_restore(struct vfio_pci_incoming *incoming)
+{
+	struct folio *folio;
+
+	incoming->error = -EINVAL;
+	if (!incoming->data || !PAGE_ALIGNED(incoming->data))
+		return;
+
+	folio = kho_restore_folio(incoming->data);
+	if (!folio)
+		return;
+
+	incoming->error = vfio_pci_ser_validate(folio_address(folio),
+						folio_size(folio));
+	if (incoming->error)
+		folio_put(folio);
+	else
+		incoming->ser = folio_address(folio);
+}
+
+static struct vfio_pci_incoming *vfio_pci_incoming_get(u64 data)
+{
+	struct vfio_pci_incoming *incoming;
+
+	guard(mutex)(&vfio_pci_incoming_lock);
+
+	list_for_each_entry(incoming, &vfio_pci_incoming_list, list)
+		if (incoming->data == data)
+			return incoming;
+
+	incoming = kzalloc_obj(*incoming);
+	if (!incoming)
+		return NULL;
+
+	incoming->data = data;
+	vfio_pci_incoming_restore(incoming);
+	if (!incoming->ser)
+		pr_err("cannot use the description of a device: %pe\n",
+		       ERR_PTR(incoming->error));
+	list_add_tail(&incoming->list, &vfio_pci_incoming_list);
+	return incoming;
+}
+
+static void vfio_pci_incoming_free(struct vfio_pci_incoming *incoming)
+{
+	scoped_guard(mutex, &vfio_pci_incoming_lock)
+		list_del(&incoming->list);
+
+	if (incoming->ser)
+		folio_put(virt_to_folio(incoming->ser));
+	kfree(incoming);
+}
+
+static struct pci_dev *vfio_pci_ser_get_dev(const struct vfio_pci_ser *ser)
+{
+	return pci_get_domain_bus_and_slot(ser->segment, PCI_BUS_NUM(ser->rid),
+					   ser->rid & 0xff);
+}
+
+DEFINE_FREE(vfio_pci_dev_put, struct pci_dev *, pci_dev_put(_T))
+
+/*
+ * LUO keeps an error for good, apart from -EPROBE_DEFER. What may be over the
+ * next time must be that.
+ */
+static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
+{
+	struct pci_dev *pdev __free(vfio_pci_dev_put) = NULL;
+	struct vfio_pci_incoming *incoming;
+	struct vfio_pci_core_device *vdev;
+	struct vfio_pci_ser *ser;
+	struct file *file;
+
+	incoming = vfio_pci_incoming_get(args->serialized_data);
+	if (!incoming)
+		return -EPROBE_DEFER;
+	if (incoming->error)
+		return incoming->error;
+	ser = incoming->ser;
+
+	pdev = vfio_pci_ser_get_dev(ser);
+	if (!pdev)
+		return -EPROBE_DEFER;
+
+	if (!pci_liveupdate_incoming(pdev) || pdev->vendor != ser->vendor ||
+	    pdev->device != ser->device) {
+		pci_err(pdev, "live update: is not the device that was preserved\n");
+		return -ENODEV;
+	}
+
+	file = vfio_cdev_retrieve(&pdev->dev, &vfio_pci_ops);
+	if (IS_ERR(file))
+		return -EPROBE_DEFER;
+
+	vdev = vfio_pci_file_vdev(file);
+	scoped_guard(mutex, &vdev->vdev.dev_set->lock) {
+		if (!vdev->liveupdate.retrieved) {
+			vdev->liveupdate.retrieved = ser;
+			args->file = file;
+		}
+	}
+
+	if (!args->file) {
+		pci_err(pdev, "live update: was preserved twice\n");
+		fput(file);
+		return -EEXIST;
+	}
+
+	return 0;
+}
+
+/* True if the device is to be opened around its running state */
+bool vfio_pci_liveupdate_retrieved(struct vfio_pci_core_device *vdev)
+{
+	lockdep_assert_held(&vdev->vdev.dev_set->lock);
+
+	return vdev->liveupdate.retrieved;
+}
+
+/**
+ * vfio_pci_liveupdate_open - Open a device that came running
+ * @vdev: A device vfio_pci_liveupdate_retrieved() is true for, bound to iommufd
+ *
+ * On failure the device runs on, iommufd gives its ownership back to the IOMMU
+ * core, and binding it may be tried again.
+ *
+ * Context: May sleep. The caller holds the dev_set lock.
+ * Return: 0; -EBUSY if it was opened before and stopped when it was closed; or
+ * an error of vfio_pci_core_liveupdate_enable().
+ */
+int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev)
+{
+	int ret;
+
+	lockdep_assert_held(&vdev->vdev.dev_set->lock);
+
+	if (vdev->liveupdate.opened)
+		return -EBUSY;
+
+	ret = vfio_pci_core_liveupdate_enable(vdev, vdev->liveupdate.retrieved);
+	if (ret)
+		return ret;
+
+	vfio_pci_core_finish_enable(vdev);
+
+	/* From here on giving the device up stops it first */
+	iommufd_device_liveupdate_confirm(vdev->vdev.iommufd_device);
+	vdev->liveupdate.opened = true;
+	return 0;
+}
+
+static bool vfio_pci_liveupdate_can_finish(struct liveupdate_file_op_args *args)
+{
+	struct vfio_pci_core_device *vdev;
+
+	if (!args->file)
+		return true;
+
+	vdev = vfio_pci_file_vdev(args->file);
+	guard(mutex)(&vdev->vdev.dev_set->lock);
+
+	return !vfio_cdev_file_bound(args->file) ||
+	       vdev->vdev.iommufd_attached;
+}
+
+/*
+ * PCI core shields a device that has had no driver yet from config writes, and
+ * only lets go of it as a whole. That is safe before it is stopped: as long as
+ * iommufd has not finished, the IOMMU core gives the device to nobody.
+ */
+static void vfio_pci_liveupdate_discard(struct pci_dev *pdev)
+{
+	bool bound = pci_dev_driver(pdev);
+
+	if (!bound)
+		pci_liveupdate_done(pdev);
+	vfio_pci_core_liveupdate_quiesce(pdev);
+	if (bound)
+		pci_liveupdate_done(pdev);
+}
+
+static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
+{
+	struct pci_dev *pdev __free(vfio_pci_dev_put) = NULL;
+	struct vfio_pci_incoming *incoming;
+	struct vfio_pci_core_device *vdev;
+
+	incoming = vfio_pci_incoming_get(args->serialized_data);
+
+	if (args->file) {
+		vdev = vfio_pci_file_vdev(args->file);
+		guard(mutex)(&vdev->vdev.dev_set->lock);
+
+		if (!vfio_cdev_file_bound(args->file))
+			vfio_pci_core_liveupdate_quiesce(vdev->pdev);
+		vdev->liveupdate.retrieved = NULL;
+		vdev->liveupdate.opened = false;
+		pci_liveupdate_done(vdev->pdev);
+	} else if (incoming && incoming->ser) {
+		pdev = vfio_pci_ser_get_dev(incoming->ser);
+		if (pdev && pci_liveupdate_incoming(pdev))
+			vfio_pci_liveupdate_discard(pdev);
+	}
+
+	if (incoming)
+		vfio_pci_incoming_free(incoming);
+}
+
+static const struct liveupdate_file_ops vfio_pci_liveupdate_ops = {
+	.can_preserve	= vfio_pci_liveupdate_can_preserve,
+	.preserve	= vfio_pci_liveupdate_preserve,
+	.unpreserve	= vfio_pci_liveupdate_unpreserve,
+	.freeze		= vfio_pci_liveupdate_freeze,
+	.unfreeze	= vfio_pci_liveupdate_unfreeze,
+	.retrieve	= vfio_pci_liveupdate_retrieve,
+	.can_finish	= vfio_pci_liveupdate_can_finish,
+	.finish		= vfio_pci_liveupdate_finish,
+	.get_id		= vfio_pci_liveupdate_get_id,
+	.owner		= THIS_MODULE,
+	.live		= true,
+};
+
+static struct liveupdate_file_handler vfio_pci_liveupdate_handler = {
+	.ops		= &vfio_pci_liveupdate_ops,
+	.compatible	= VFIO_PCI_LIVEUPDATE_COMPATIBLE,
+};
+
+/**
+ * vfio_pci_liveupdate_register - Register the file handler
+ *
+ * Context: Module init.
+ * Return: 0, also if the kernel was booted without live update; or an error of
+ * LUO.
+ */
+int __init vfio_pci_liveupdate_register(void)
+{
+	int ret;
+
+	ret = liveupdate_register_file_handler(&vfio_pci_liveupdate_handler);
+	if (ret == -EOPNOTSUPP)
+		return 0;
+	if (ret)
+		return ret;
+
+	ret = pci_liveupdate_register_flb(&vfio_pci_liveupdate_handler);
+	if (ret)
+		liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
+	return ret;
+}
+
+/**
+ * vfio_pci_liveupdate_unregister - Undo vfio_pci_liveupdate_register()
+ *
+ * Context: Module init or exit.
+ */
+void vfio_pci_liveupdate_unregister(void)
+{
+	if (!liveupdate_enabled())
+		return;
+
+	pci_liveupdate_unregister_flb(&vfio_pci_liveupdate_handler);
+	liveupdate_unregister_file_handler(&vfio_pci_liveupdate_handler);
+}
+
+MODULE_IMPORT_NS("IOMMUFD");

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Before the live update: start receiving, preserve, load the next kernel, jump.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/reboot.h>
+#include <sys/syscall.h>
+
+#include <linux/kernel.h>
+#include <linux/reboot.h>
+#include <linux/sizes.h>
+
+#include <libliveupdate.h>
+
+#include "uapi.h"
+#include "vmm.h"
+
+#define FRAMES_ABORTED	1000
+
+/* Open the device and give it a page table of its own. */
+static void nic_open(struct nic *nic)
+{
+	nic->iommu = iommu_init(MODE_IOMMUFD);
+	nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
+
+	control_step("open NIC %u", nic->id);
+	vfio_pci_cdev_open(nic->device, nic->bdf);
+	must(__vfio_device_bind_iommufd_id(nic->device->fd, nic->iommu->iommufd,
+					   &nic->dev_id), "bind NIC %u", nic->id);
+	must(__iommu_hwpt_alloc(nic->iommu, nic->dev_id, &nic->hwpt_id),
+	     "allocate HWPT of NIC %u", nic->id);
+	must(__vfio_device_attach_iommufd_pt(nic->device->fd, nic->hwpt_id),
+	     "attach NIC %u", nic->id);
+
+	control_step("set up NIC %u", nic->id);
+	vfio_pci_device_setup(nic->device);
+	if (!igb_rx_match(nic->device))
+		control_fail(-ENODEV, "%s is not an 82576", nic->bdf);
+
+	must(igb_rx_reset(nic->device), "reset NIC %u", nic->id);
+}
+
+/* Give the device memory, at an address that is nobody's physical one. */
+static void nic_map(struct nic *nic)
+{
+	struct dma_region *region = calloc_assert(1, sizeof(*region));
+
+	must(stream_memory_create(&nic->first, nic->id, 1, vmm.run_id,
+				  nic->ring, nic->ring),
+	     "create memory of NIC %u", nic->id);
+
+	region->vaddr = nic->first.vaddr;
+	region->iova = vmm.iova;
+	region->size = nic->first.size;
+	must(__iommu_map_file(nic->iommu, region, nic->first.fd, 0),
+	     "map memory of NIC %u", nic->id);
+}
+
+static void nic_start(struct nic *nic)
+{
+	nic_queue_init(nic);
+	must(igb_rx_start(&nic->rx), "start receiving on NIC %u", nic->id);
+	control_resume(nic->id, STAGE_STREAM);
+}
+
+static void session_create(void)
+{
+	liveupdate_open();
+	vmm.session = must(luo_create_session(vmm.luo, SESSION), "create session");
+}
+
+static int preserve_fd(const char *what, struct nic *nic, int fd, u64 token)
+{
+	control_step("preserve %s of NIC %u", what, nic->id);
+	return luo_session_preserve_fd(vmm.session, fd, token);
+}
+
+static int preserve_memfd(struct nic *nic)
+{
+	return preserve_fd("memfd", nic, nic->first.fd, TOKEN_MEMFD(nic->id));
+}
+
+static int preserve_iommufd(struct nic *nic)
+{
+	return preserve_fd("iommufd", nic, nic->iommu->iommufd,
+			   TOKEN_IOMMUFD(nic->id));
+}
+
+static int preserve_cdev(struct nic *nic)
+{
+	return preserve_fd("cdev", nic, nic->device->fd, TOKEN_CDEV(nic->id));
+}
+
+static int mark_hwpt(struct nic *nic)
+{
+	control_step("mark HWPT of NIC %u", nic->id);
+	return hwpt_mark_preserve(nic->iommu->iommufd, nic->hwpt_id,
+				  TOKEN_HWPT(nic->id));
+}
+
+/*
+ * Mark the page table and put memory, iommufd and device into the session, in
+ * this order: what another needs comes before it. Of the second NIC only the
+ * memory is preserved, to be looked at in the new kernel.
+ */
+static int preserve_all(void)
+{
+	int ret;
+	u32 i;
+
+	ret = mark_hwpt(&vmm.nics[0]);
+	for (i = 0; !ret && i < vmm.nr_nics; i++)
+		ret = preserve_memfd(&vmm.nics[i]);
+	if (!ret)
+		ret = preserve_iommufd(&vmm.nics[0]);
+	if (!ret)
+		ret = preserve_cdev(&vmm.nics[0]);
+
+	return ret;
+}
+
+/* Preserving failed: with the session gone the device must just go on. */
+static void __noreturn preserve_failed(struct nic *nic, int err)
+{
+	__u64 frames;
+
+	control_info("preserve_errno=%d", -err);
+
+	close(vmm.session);
+	nic_take(nic);
+	frames = nic->stream.frames;
+	nic_receive(nic, 100);
+	control_info("frames_after_failed_preserve=%llu",
+		     nic->stream.frames - frames);
+
+	control_fail(err, "failed; the device goes on receiving");
+}
+
+/* What a kernel without IOMMU live update says; memory is all it can keep. */
+static void preserve_base(struct nic *nic)
+{
+	int ret;
+
+	ret = mark_hwpt(nic);
+	control_info("mark_errno=%d", -ret);
+	if (!ret)
+		control_fail(0, "worked: this is not a base kernel");
+
+	ret = preserve_memfd(nic);
+	if (ret)
+		control_fail(ret, "failed");
+
+	ret = preserve_iommufd(nic);
+	control_info("preserve_iommufd_errno=%d", -ret);
+	if (!ret)
+		control_fail(0, "worked: this is not a base kernel");
+
+	ret = preserve_cdev(nic);
+	control_info("preserve_cdev_errno=%d", -ret);
+	if (!ret)
+		control_fail(0, "worked: this is not a base kernel");
+}
+
+/*
+ * Change of mind: close the session. Nothing may be lost, and mappings can be
+ * changed again. Then only the memory is preserved.
+ */
+static void abort_and_check(struct nic *nic)
+{
+	int ret;
+
+	control_step("close session");
+	if (close(vmm.session))
+		control_fail(-errno, "failed");
+	control_mark("aborted");
+
+	control_step("receive after closing the session");
+	nic_receive(nic, FRAMES_ABORTED);
+	nic_drain(nic);
+	control_resume(nic->id, STAGE_STREAM);
+
+	nic_second_create(nic);
+	must(__iommu_map_file(nic->iommu, &nic->second_region, nic->second.fd, 0),
+	     "map second memory");
+	must(__iommu_unmap(nic->iommu, &nic->second_region, NULL),
+	     "unmap second memory");
+	stream_memory_close(&nic->second);
+	control_mark("remapped");
+
+	session_create();
+	ret = preserve_memfd(nic);
+	if (ret)
+		control_fail(ret, "failed");
+}
+
+static int kexec_load(void)
+{
+	int kernel, initrd, ret = 0;
+
+	kernel = open(vmm.kernel, O_RDONLY | O_CLOEXEC);
+	if (kernel < 0)
+		return -errno;
+
+	initrd = open(vmm.initrd, O_RDONLY | O_CLOEXEC);
+	if (initrd < 0) {
+		ret = -errno;
+	} else {
+		if (syscall(SYS_kexec_file_load, kernel, initrd,
+			    strlen(vmm.append) + 1, vmm.append, 0UL))
+			ret = -errno;
+		close(initrd);
+	}
+
+	close(kernel);
+	return ret;
+}
+
+static void __noreturn jump(void)
+{
+	must(kexec_load(), "load %s, %s", vmm.kernel, vmm.initrd);
+	control_mark("image-loaded");
+
+	control_step("reboot");
+	control_mark("vmm-last");
+	reboot(LINUX_REBOOT_CMD_KEXEC);
+	control_fail(-errno, "failed");
+}
+
+void __noreturn old_kernel(void)
+{
+	struct nic *nic = &vmm.nics[0];
+	int ret = 0;
+	u32 i;
+
+	control_mark("vmm-start");
+	for (i = 0; i < vmm.nr_nics; i++)
+		nic_open(&vmm.nics[i]);
+	control_mark("nic-up");
+
+	for (i = 0; i < vmm.nr_nics; i++)
+		nic_map(&vmm.nics[i]);
+	control_mark("mapped");
+
+	for (i = 0; i < vmm.nr_nics; i++)
+		nic_start(&vmm.nics[i]);
+	control_step("receive");
+	for (i = 0; i < vmm.nr_nics; i++)
+		nic_receive(&vmm.nics[i], FRAMES_BEFORE);
+	control_mark("streaming frames=%llu", nic->stream.frames);
+
+	control_mark("preserve-begin");
+	session_create();
+	if (vmm.scenario == CASE_BASE)
+		preserve_base(nic);
+	else
+		ret = preserve_all();
+	if (ret)
+		preserve_failed(nic, ret);
+	control_mark("preserve-end");
+
+	if (vmm.scenario == CASE_ABORTED)
+		abort_and_check(nic);
+
+	jump();
+}

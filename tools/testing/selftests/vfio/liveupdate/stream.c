@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The frames, and the memory they are received into.
+ *
+ * Every frame carries a number and a payload computed from it, so that one look
+ * at a buffer tells whether all of the frame is there. Numbers go up by one;
+ * each must turn up once and in order. Buffers that nothing was received into
+ * yet carry a mark, so that an observer who sees no more than the physical
+ * memory of the machine can find them, and watch them without any help from the
+ * CPUs of that machine.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <linux/align.h>
+#include <linux/kernel.h>
+#include <linux/sizes.h>
+
+#include "kselftest.h"
+#include "stream.h"
+
+#define BUFFER_MAGIC	0x4c56554246303031ULL
+#define FRAME_MAGIC	0x4c564652
+#define FRAME_ETHERTYPE	0x88b5
+
+/* All little endian but for the type. */
+struct stream_buffer_mark {
+	__le64 magic;
+	__le32 nic;
+	__le32 gen;
+	__le32 index;
+	__le32 run_id;
+} __packed;
+
+struct stream_frame {
+	u8 dst[6];
+	u8 src[6];
+	__be16 ethertype;
+	__le32 magic;
+	__le32 run_id;
+	__le32 nic;
+	__le32 stage;
+	__le64 seq;
+	__le64 send_ns;
+	u8 payload[];
+} __packed;
+
+static void memory_layout(struct stream_memory *mem, u32 ring, u32 nr_buffers)
+{
+	mem->ring_bytes = ALIGN(ring * IGB_RX_DESC_SIZE, SZ_4K);
+	mem->nr_buffers = nr_buffers;
+	mem->size = mem->ring_bytes + (u64)nr_buffers * IGB_RX_BUFFER_SIZE;
+}
+
+static int memory_map(struct stream_memory *mem)
+{
+	mem->vaddr = mmap(NULL, mem->size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  mem->fd, 0);
+	return mem->vaddr == MAP_FAILED ? -errno : 0;
+}
+
+/**
+ * stream_memory_create() - Make a memfd of fixed size to receive into.
+ * @mem: filled in
+ * @nic: which network card it is for
+ * @gen: which memfd of that network card this is, from 1
+ * @run_id: tells this run's memory from what an earlier one left in RAM
+ * @ring: number of descriptors at its start, may be 0
+ * @nr_buffers: number of buffers after these
+ *
+ * Return: 0 or a negative error code.
+ */
+int stream_memory_create(struct stream_memory *mem, u32 nic, u32 gen,
+			 u32 run_id, u32 ring, u32 nr_buffers)
+{
+	struct stream_buffer_mark mark = {
+		.magic = cpu_to_le64(BUFFER_MAGIC),
+		.nic = cpu_to_le32(nic),
+		.gen = cpu_to_le32(gen),
+		.run_id = cpu_to_le32(run_id),
+	};
+	int ret;
+	u32 i;
+
+	memory_layout(mem, ring, nr_buffers);
+
+	mem->fd = memfd_create("rx", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (mem->fd < 0)
+		return -errno;
+
+	if (ftruncate(mem->fd, mem->size) ||
+	    fcntl(mem->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		ret = -errno;
+		goto err_close;
+	}
+
+	ret = memory_map(mem);
+	if (ret)
+		goto err_close;
+
+	for (i = 0; i < nr_buffers; i++) {
+		mark.index = cpu_to_le32(i);
+		memcpy(stream_buffer(mem, i), &mark, sizeof(mark));
+	}
+
+	return 0;
+
+err_close:
+	close(mem->fd);
+	return ret;
+}
+
+/**
+ * stream_memory_adopt() - Map a memfd that came through a live update.
+ * @mem: filled in; takes over @fd
+ * @fd: the memfd
+ * @ring: as given to stream_memory_create()
+ * @nr_buffers: as given to stream_memory_create()
+ *
+ * Return: 0, -ESTALE if the memfd is not of the size that these make, or
+ * another negative error code.
+ */
+int stream_memory_adopt(struct stream_memory *mem, int fd, u32 ring,
+			u32 nr_buffers)
+{
+	struct stat st;
+
+	memory_layout(mem, ring, nr_buffers);
+	mem->fd = fd;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (st.st_size != mem->size)
+		return -ESTALE;
+
+	return memory_map(mem);
+}
+
+void stream_memory_close(struct stream_memory *mem)
+{
+	munmap(mem->vaddr, mem->size);
+	close(mem->fd);
+}
+
+static const char *frame_fault(struct stream *stream,
+			       const struct stream_frame *frame, u32 len)
+{
+	__u64 seq = le64_to_cpu(frame->seq);
+	u32 i;
+
+	if (len <= sizeof(*frame) || len > IGB_RX_BUFFER_SIZE)
+		return "length";
+	if (frame->ethertype != cpu_to_be16(FRAME_ETHERTYPE) ||
+	    le32_to_cpu(frame->magic) != FRAME_MAGIC)
+		return "no frame";
+	if (le32_to_cpu(frame->run_id) != stream->run_id)
+		return "frame of another run";
+	if (le32_to_cpu(frame->nic) != stream->nic)
+		return "frame for another NIC";
+	if (le32_to_cpu(frame->stage) != stream->stage)
+		return "frame of another stage";
+
+	for (i = 0; i < len - sizeof(*frame); i++) {
+		if (frame->payload[i] != (u8)(seq * 31 + i))
+			return "payload";
+	}
+
+	if (seq <= stream->last_seq)
+		return "seen before or out of order";
+
+	return NULL;
+}
+
+/**
+ * stream_check() - Look at what should be the next frame.
+ * @stream: what there was up to now; updated
+ * @frame: start of the buffer
+ * @len: length the device reported, in bytes
+ *
+ * Return: true if the frame is a good one.
+ */
+bool stream_check(struct stream *stream, const void *frame, u32 len)
+{
+	const struct stream_frame *f = frame;
+	const char *fault = frame_fault(stream, f, len);
+	__u64 seq = le64_to_cpu(f->seq);
+
+	if (fault) {
+		if (stream->bad++ < 5)
+			ksft_print_msg("NIC %u: bad frame after %llu: %s (%u bytes, number %llu)\n",
+				       stream->nic, stream->last_seq, fault, len, seq);
+		return false;
+	}
+
+	stream->gaps += seq - stream->last_seq - 1;
+	stream->last_seq = seq;
+	stream->frames++;
+	return true;
+}
