@@ -56,7 +56,7 @@ host_tool()
 	for src; do
 		if [ ! "$BUILD/vm/$tool" -nt "$vm_dir/$src" ] ||
 		   [ ! "$BUILD/vm/$tool" -nt "$vm_dir/frame.h" ] ||
-		   [ ! "$BUILD/vm/$tool" -nt "$vm_dir/dmawatch.h" ]; then
+		   [ ! "$BUILD/vm/$tool" -nt "$vm_dir/$tool.h" ]; then
 			(cd "$vm_dir" && gcc -O2 -Wall -Wextra \
 				-Wno-unused-parameter \
 				-o "$BUILD/vm/$tool.$$" "$@" -lpthread) ||
@@ -70,7 +70,7 @@ host_tool()
 host_tools()
 {
 	host_tool dmawatch dmawatch.c send.c watch.c roots.c
-	host_tool judge judge.c results.c
+	host_tool judge judge.c measure.c results.c
 }
 
 # vm_boot LOG SECONDS MEGABYTES KERNEL INITRD APPEND [QEMU-OPTION...]: run a

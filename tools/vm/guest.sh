@@ -13,7 +13,7 @@ Builds the VMM-like program and the uAPI test from the selftests of build/linux
 EOF
 }
 
-tree=${GUEST_TREE:-$BUILD/linux}
+tree=$BUILD/linux
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;

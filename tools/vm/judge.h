@@ -91,4 +91,45 @@ int64_t console_time(const struct results *r, const char *text, int64_t from);
 
 int page_known(const struct results *r, uint64_t gpa);
 
+/* What the traces say about one NIC between two points in time. */
+struct device_log {
+	unsigned int master_clears, decode_clears, flrs, d3s, resets;
+	unsigned int faults, translations, strays;
+	int master;		/* as last written */
+	uint64_t first_fault, first_stray;
+};
+
+struct iommu_log {
+	unsigned int translation_off, remapping_off, roots;
+};
+
+struct frame_log {
+	unsigned int sent, refused, before, blackout, after, lost, late;
+	double longest_gap, longest_latency;
+};
+
+#define MS(ns)	((ns) / 1e6)
+
+/* The run that is judged, and the points in time that matter; NEVER if not. */
+extern struct results *r;
+extern int64_t streaming, vmm_last, starting, new_linux, init_mark, attached;
+extern int64_t finish_begin, finish_end, retrieve_begin;
+void times_load(void);
+
+static inline int within(int64_t time, int64_t from, int64_t to)
+{
+	return time >= from && time < to;
+}
+
+/* All over [from, to). */
+struct device_log device_log(unsigned int nic, int64_t from, int64_t to);
+struct iommu_log iommu_log(int64_t from, int64_t to);
+struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);
+
+void count_stage3(unsigned int *sent, unsigned int *found);
+int64_t bus_master_on(unsigned int nic, int64_t from);
+const char *splat(void);
+const char *guest_failure(void);
+const char *info(const char *key);
+
 #endif /* LIVEUPDATE_JUDGE_H */

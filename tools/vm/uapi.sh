@@ -9,7 +9,8 @@ usage()
 	cat <<EOF
 usage: uapi.sh [--kernel FILE]
 Boots build/obj-series (DEBUG=1: build/obj-debug) and runs
-vfio_pci_liveupdate_test on an igb there. A skipped test counts as failed: the
+vfio_pci_liveupdate_test on an igb there (with --kernel: takes the initramfs as
+it is). A skipped test counts as failed: the
 machine has all it needs.
 EOF
 }
@@ -18,7 +19,7 @@ DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 config=series memory=2048 limit=120 scratch=
 [ -z "$DEBUG" ] || config=debug memory=3072 limit=600 scratch=" kho_scratch=128M,768M,64M"
-kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
+kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
@@ -27,8 +28,12 @@ while [ $# -gt 0 ]; do
 	esac
 done
 need_qemu
+if [ -z "$kernel" ]; then
+	kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
+	"$vm_dir/guest.sh"
+fi
 [ -f "$kernel" ] || die "$kernel is missing: run 'make kernel' first"
-"$vm_dir/guest.sh"
+[ -f "$BUILD/initramfs.gz" ] || die "$BUILD/initramfs.gz is missing: run 'make initramfs' first"
 
 tmp=$(mktemp -d)
 trap 'vm_kill; rm -rf "$tmp"' EXIT
