@@ -35,7 +35,7 @@ static void check(int ok, const char *fmt, ...)
 		snprintf(reason, sizeof(reason), "%s", text);
 }
 
-static const char *count_of(uint64_t n)
+const char *count_of(uint64_t n)
 {
 	static char bufs[8][32];
 	static unsigned int next;
@@ -174,23 +174,29 @@ static void judge_preserved(const struct device_log *d, const struct iommu_log *
 	judge_roots();
 }
 
-static void judge_main(void)
+/* One live update that takes everything back; @from is when to start looking. */
+static void judge_jump(int64_t from, unsigned int frames)
 {
-	struct device_log d = device_log(0, streaming, finish_end ? finish_end : FOREVER);
-	struct device_log late = device_log(0, finish_end, FOREVER);
-	struct iommu_log l = iommu_log(streaming, finish_end ? finish_end : FOREVER);
+	struct device_log d = device_log(0, from, finish_end ? finish_end : FOREVER);
+	struct iommu_log l = iommu_log(from, finish_end ? finish_end : FOREVER);
 	struct frame_log f = frame_log(0, 0, FOREVER);
-	unsigned int sent, found;
 
 	judge_preserved(&d, &l, &f);
 	check(attached != NEVER, "the new VMM holds the attached device");
-	check(f.after >= 2000, "%s frames after the blackout", count_of(f.after));
+	check(f.after >= frames, "%s frames after the blackout", count_of(f.after));
 	judge_cross_check();
+	check(finish_end != NEVER, "the session was finished");
+}
+
+/* What comes back is good for everything, and goes when it is closed. */
+static void judge_end(void)
+{
+	struct device_log late = device_log(0, finish_end, FOREVER);
+	unsigned int sent, found;
+
 	check(mark_arg(r, "second-received", "frames", 0) > 0 &&
 	      counter("buffers_nic0_gen2") > 0,
 	      "a second memfd was mapped and received into");
-	check(finish_end != NEVER, "the session was finished");
-
 	count_stage3(&sent, &found);
 	check(sent > 0 && found == 0,
 	      "after its unmap: %u frames accepted, %u reached memory", sent, found);
@@ -199,6 +205,88 @@ static void judge_main(void)
 	check(late.resets > 0 && late.master == 0,
 	      "closed: device reset, bus mastering %s",
 	      late.master ? "still on" : "off");
+}
+
+static void judge_main(void)
+{
+	judge_jump(streaming, 2000);
+	judge_end();
+}
+
+/* The second live update starts where the first one was finished. */
+static int64_t second_from(void)
+{
+	return finish_end ? finish_end + 1 : FOREVER;
+}
+
+static void judge_twice(void)
+{
+	int64_t from;
+
+	judge_jump(streaming, 2000);
+	from = second_from();
+	times_load(from);
+	check(starting && new_linux, "a second kexec, from the new kernel");
+	if (starting && new_linux) {
+		judge_jump(from, 1000);
+		judge_end();
+	}
+	times_load(0);
+}
+
+/*
+ * A frame that is under way when FINISH stops the device may be lost, but none
+ * before one that arrives, and none that was sent well before.
+ */
+#define UNDER_WAY	250000000
+/* The watcher may take that long to notice what it did not expect. */
+#define NOTICE		200000000
+
+static void judge_discard(void)
+{
+	int64_t reopen = mark_time(r, "reopen");
+	int64_t settled = finish_begin - UNDER_WAY;
+	struct device_log d = device_log(0, streaming, finish_begin);
+	struct device_log at = device_log(0, finish_begin, finish_end);
+	struct device_log off = device_log(0, finish_end, reopen);
+	struct iommu_log l = iommu_log(streaming, mark_time(r, "closed"));
+	struct frame_log f = frame_log(0, 0, settled);
+	struct frame_log anew = frame_log(0, reopen, FOREVER);
+	struct frame_log ignored = frame_log(0, finish_end, reopen);
+	unsigned int holes = frame_holes(0, finish_begin);
+	unsigned int arrived = frames_arrived(0, finish_end + NOTICE, reopen);
+
+	check(mark_time(r, "refused") && atoi(info("bind_errno")) == 16 &&
+	      atoi(info("bind_again_errno")) == 16 &&
+	      atoi(info("reset_errno")) == 16,
+	      "before FINISH: binding it to another iommufd is errno %s, after "
+	      "unbind and bind of the driver errno %s, reset errno %s",
+	      info("bind_errno"), info("bind_again_errno"), info("reset_errno"));
+	check(atoi(info("other_driver_errno")) == 16, "another driver is errno %s",
+	      info("other_driver_errno"));
+	check(atoi(info("kexec_errno")) == 16, "and kexec is errno %s",
+	      info("kexec_errno"));
+	check(finish_begin && finish_end && reopen && mark_time(r, "closed"),
+	      "the session was finished with nothing retrieved");
+	if (!finish_begin || !finish_end || !reopen)
+		return;
+
+	judge_preserved(&d, &l, &f);
+	check(holes == 0, "up to FINISH: %u frames lost before one that arrived",
+	      holes);
+	check(at.resets > 0 && off.master == 0, "FINISH: %u device resets, bus "
+	      "mastering %s", at.resets, off.master ? "still on" : "off");
+	check(ignored.sent + ignored.refused > 0 && arrived == 0 &&
+	      off.translations == 0,
+	      "from then on: %s frames sent to it, %u arrived, %u translations",
+	      count_of(ignored.sent + ignored.refused), arrived, off.translations);
+	check(at.faults + off.faults < 100, "%u faults while it was stopped, %u after",
+	      at.faults, off.faults);
+	check(atoi(info("freed_kib")) >= 60000, "%s KiB became free",
+	      info("freed_kib"));
+	check(mark_time(r, "reopened") && anew.sent > 0 && anew.lost == 0,
+	      "opened anew: %s frames accepted, %s lost", count_of(anew.sent),
+	      count_of(anew.lost));
 }
 
 /* After a kexec with nothing preserved but memory: gone, and why. */
@@ -301,114 +389,6 @@ static void judge_unpreserved(void)
 	      "NIC 1: the new kernel's log names it");
 }
 
-static void put_ms(FILE *f, const char *key, int64_t from, int64_t to, int last)
-{
-	if (from && to)
-		fprintf(f, "\"%s\": %.3f%s", key, MS(to - from), last ? "" : ", ");
-	else
-		fprintf(f, "\"%s\": null%s", key, last ? "" : ", ");
-}
-
-static void put_string(FILE *f, const char *s)
-{
-	fputc('"', f);
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			fputc('\\', f);
-		if ((unsigned char)*s >= ' ')
-			fputc(*s, f);
-	}
-	fputc('"', f);
-}
-
-struct span {
-	const char *name;
-	int64_t from, to;
-};
-
-static void report(const char *dir, const char *verdict)
-{
-	int64_t end = finish_end ? finish_end : FOREVER;
-	struct device_log d = device_log(0, streaming, end);
-	struct device_log late = device_log(0, finish_end ? finish_end : FOREVER, FOREVER);
-	struct iommu_log l = iommu_log(streaming, end);
-	int unpreserved = !strcmp(r->scenario, "unpreserved");
-	struct frame_log f = frame_log(0, 0, unpreserved && finish_begin ?
-				       finish_begin : FOREVER);
-	int64_t retrieve_end = mark_time(r, "retrieve-end");
-	int64_t restore_end = mark_time(r, "restore-end");
-	const struct span spans[] = {
-		{ "preserve", mark_time(r, "preserve-begin"), mark_time(r, "preserve-end") },
-		{ "freeze", vmm_last, starting },
-		{ "jump", starting, new_linux },
-		{ "boot", new_linux, init_mark },
-		{ "retrieve", retrieve_begin, retrieve_end },
-		{ "restore", retrieve_end, restore_end },
-		{ "attach", restore_end, attached },
-		{ "finish", finish_begin, finish_end },
-	};
-	const unsigned int nr = sizeof(spans) / sizeof(*spans);
-	unsigned int i, provoked = late.faults;
-	char path[1024], tmp[1040];
-	FILE *j;
-
-	/* There the faults of the NIC that was not preserved are the provoked ones. */
-	if (unpreserved)
-		provoked = device_log(1, starting ? starting : FOREVER, FOREVER).faults;
-
-	snprintf(path, sizeof(path), "%s/report.json", dir);
-	snprintf(tmp, sizeof(tmp), "%s.tmp", path);
-	j = fopen(tmp, "w");
-	if (!j) {
-		fprintf(stderr, "judge: cannot write %s\n", tmp);
-		exit(2);
-	}
-	fprintf(j, "{\n  \"case\": \"%s\",\n  \"debug\": %s,\n  \"rate\": %s,\n"
-		"  \"accel\": \"%s\",\n  \"qemu\": \"%s\",\n", r->scenario,
-		counter("debug") > 0 ? "true" : "false", setting("rate"),
-		setting("accel"), setting("qemu"));
-	fprintf(j, "  \"frames_sent\": %u,\n  \"frames_refused\": %u,\n"
-		"  \"frames_before\": %u,\n  \"frames_in_blackout\": %u,\n"
-		"  \"frames_after\": %u,\n  \"frames_lost\": %u,\n"
-		"  \"longest_gap_ms\": %.3f,\n  \"longest_latency_ms\": %.3f,\n  ",
-		f.sent, f.refused, f.before, f.blackout, f.after, f.lost,
-		f.longest_gap, f.longest_latency);
-	put_ms(j, "blackout_ms", vmm_last, attached, 1);
-	fprintf(j, ",\n  \"phase_ms\": { ");
-	for (i = 0; i < nr; i++)
-		put_ms(j, spans[i].name, spans[i].from, spans[i].to, i == nr - 1);
-	fprintf(j, " },\n  \"iommu_faults\": %u,\n  \"provoked_faults\": %u,\n"
-		"  \"device_resets\": %u,\n  \"bus_master_clears\": %u,\n"
-		"  \"decode_clears\": %u,\n  \"d3_entries\": %u,\n"
-		"  \"translation_off\": %u,\n  \"remapping_off\": %u,\n"
-		"  \"translations\": %u,\n  \"translations_outside\": %u,\n"
-		"  \"verdict\": ", d.faults, provoked, d.resets, d.master_clears,
-		d.decode_clears, d.d3s, l.translation_off, l.remapping_off,
-		d.translations, d.strays);
-	put_string(j, verdict);
-	fprintf(j, "\n}\n");
-	if (ferror(j) | fclose(j) || rename(tmp, path)) {
-		fprintf(stderr, "judge: writing %s failed: no space left?\n", path);
-		exit(2);
-	}
-
-	printf("\nLive update, case %s%s: %s\n\n", r->scenario,
-	       counter("debug") > 0 ? " (debug kernel)" : "", verdict);
-	printf("  frames     %s sent = %s before + %s in the blackout + %s after, %s lost\n",
-	       count_of(f.sent), count_of(f.before), count_of(f.blackout),
-	       count_of(f.after), count_of(f.lost));
-	printf("             longest gap %.1f ms, longest latency %.1f ms, %s refused\n",
-	       f.longest_gap, f.longest_latency, count_of(f.refused));
-	if (attached)
-		printf("  blackout   %.0f ms\n", MS(attached - vmm_last));
-	printf("  phases ms ");
-	for (i = 0; i < nr; i++)
-		if (spans[i].from && spans[i].to)
-			printf(" %s %.1f", spans[i].name,
-			       MS(spans[i].to - spans[i].from));
-	printf("\n\n%s\n", listing);
-}
-
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -419,6 +399,8 @@ int main(int argc, char **argv)
 		{ "base", "lost as expected", judge_base },
 		{ "unpreserved", "blocked as expected", judge_unpreserved },
 		{ "aborted", "undisturbed, then lost as expected", judge_aborted },
+		{ "twice", "pass", judge_twice },
+		{ "discard", "stopped as expected", judge_discard },
 	};
 	char verdict[600] = "";
 	unsigned int i;
@@ -429,7 +411,7 @@ int main(int argc, char **argv)
 		return argc == 2 && !strncmp(argv[1], "-h", 2) ? 0 : 2;
 	}
 	r = results_load(argv[1]);
-	times_load();
+	times_load(0);
 
 	judge_common();
 	went = starting && new_linux;
@@ -447,6 +429,6 @@ int main(int argc, char **argv)
 		fprintf(stderr, "judge: unknown case %s\n", r->scenario);
 		return 2;
 	}
-	report(argv[1], verdict);
+	report(argv[1], verdict, listing);
 	return *reason ? 1 : 0;
 }

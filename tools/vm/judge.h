@@ -81,6 +81,9 @@ struct results *results_load(const char *dir);
 int64_t counter(const char *key);
 const char *setting(const char *key);
 
+/* Marks before that time are passed over. */
+extern int64_t since;
+
 /* Time of the first mark of that name, and its KEY=N argument. */
 int64_t mark_time(const struct results *r, const char *name);
 int64_t mark_arg(const struct results *r, const char *name, const char *key,
@@ -114,7 +117,9 @@ struct frame_log {
 extern struct results *r;
 extern int64_t streaming, vmm_last, starting, new_linux, init_mark, attached;
 extern int64_t finish_begin, finish_end, retrieve_begin;
-void times_load(void);
+
+/* Those of the first live update after @from. */
+void times_load(int64_t from);
 
 static inline int within(int64_t time, int64_t from, int64_t to)
 {
@@ -126,10 +131,14 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to);
 struct iommu_log iommu_log(int64_t from, int64_t to);
 struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);
 
+unsigned int frame_holes(unsigned int nic, int64_t to);
+unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to);
 void count_stage3(unsigned int *sent, unsigned int *found);
 int64_t bus_master_on(unsigned int nic, int64_t from);
 const char *splat(void);
 const char *guest_failure(void);
 const char *info(const char *key);
+const char *count_of(uint64_t n);
+void report(const char *dir, const char *verdict, const char *listing);
 
 #endif /* LIVEUPDATE_JUDGE_H */

@@ -18,14 +18,13 @@ struct results *r;
 int64_t streaming, vmm_last, starting, new_linux, init_mark, attached;
 int64_t finish_begin, finish_end, retrieve_begin;
 
-void times_load(void)
+void times_load(int64_t from)
 {
+	since = from;
 	streaming = mark_time(r, "streaming");
 	vmm_last = mark_time(r, "vmm-last");
-	if (vmm_last)
-		starting = console_time(r, "Starting new kernel", vmm_last);
-	if (starting)
-		new_linux = console_time(r, "Linux version", starting);
+	starting = vmm_last ? console_time(r, "Starting new kernel", vmm_last) : NEVER;
+	new_linux = starting ? console_time(r, "Linux version", starting) : NEVER;
 	init_mark = mark_time(r, "init");
 	retrieve_begin = mark_time(r, "retrieve-begin");
 	attached = mark_time(r, "attached");
@@ -226,4 +225,34 @@ int64_t bus_master_on(unsigned int nic, int64_t from)
 			return e->time;
 	}
 	return NEVER;
+}
+
+/* Frames that did not arrive although later ones did, sent in [0, to). */
+unsigned int frame_holes(unsigned int nic, int64_t to)
+{
+	unsigned int holes = 0, missing = 0;
+	size_t i;
+
+	for (i = 0; i < r->nr_sends; i++) {	/* in the order of numbers */
+		const struct send *s = &r->sends[i];
+
+		if (s->nic != nic || s->time >= to)
+			continue;
+		missing += s->accepted && !s->arrival;
+		if (s->arrival)
+			holes = missing;
+	}
+	return holes;
+}
+
+/* Frames of any stage that were first seen in memory in [from, to). */
+unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to)
+{
+	unsigned int n = 0;
+	size_t i;
+
+	for (i = 0; i < r->nr_sends; i++)
+		n += r->sends[i].nic == nic && r->sends[i].arrival &&
+		     within(r->sends[i].arrival, from, to);
+	return n;
 }

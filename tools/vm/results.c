@@ -277,12 +277,15 @@ static void load_events(struct results *r, const char *dir)
 	}
 }
 
+int64_t since;
+
 int64_t mark_time(const struct results *r, const char *name)
 {
 	size_t i, n = strlen(name);
 
 	for (i = 0; i < r->nr_marks; i++)
-		if (!strcmp(r->marks[i].kind, "mark") &&
+		if (r->marks[i].time >= since &&
+		    !strcmp(r->marks[i].kind, "mark") &&
 		    !strncmp(r->marks[i].text, name, n) &&
 		    (!r->marks[i].text[n] || r->marks[i].text[n] == ' '))
 			return r->marks[i].time;
