@@ -29,10 +29,10 @@ build|tools/check.sh --kernels series base kunit|the kernels and the guest progr
 warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
 kunit|tools/vm/kunit.sh|KUnit, in a kernel of its own
 uapi|tools/vm/uapi.sh|the uAPI of the series, without a kexec
-main|tools/vm/scenario.sh main|a live update with the NIC running
-negatives|tools/vm/scenario.sh base unpreserved aborted|the same judge on what must lose or be blocked
+main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
+negatives|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
 selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
-debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted|the scenarios on a debug kernel, no report in the log
+debug|env DEBUG=1 tools/vm/scenario.sh main twice unpreserved aborted discard|the scenarios on a debug kernel, no report in the log
 EOF
 }
 

@@ -173,6 +173,10 @@ good; edit 's/main/base/' run.tsv
 expect 1 "FAIL: from then on: 0 frames lost" "base: nothing was lost"
 good; edit 's/main/aborted/' run.tsv
 expect 1 "FAIL" "aborted: never aborted"
+good; edit "s/main/twice/" run.tsv
+expect 1 "FAIL: a second kexec" "twice: only one kexec"
+good; edit "s/main/discard/" run.tsv
+expect 1 "FAIL: before FINISH" "discard: nothing was tried before FINISH"
 good; edit 's/main/unpreserved/; s/00:04.0/00:04.0,0000:00:08.0/' run.tsv
 expect 1 "FAIL: NIC 1" "unpreserved: no second NIC"
 

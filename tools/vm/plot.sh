@@ -36,9 +36,13 @@ awk -F'\t' -v zero="$zero" "$seconds"'
 	/Starting new kernel/ { printf "%.6f kexec\n", s($1); k = 1 }
 	k && /Linux version/ { printf "%.6f new-kernel\n", s($1); k = 0 }' \
 	"$dir/console.tsv" >>"$tmp/marks"
-blackout=$(awk '$2 == "attached" { print $1; exit }' "$tmp/marks")
 last=$(cat "$tmp/marks" "$tmp"/sent* | sort -n | awk 'END { print $1 + 0.5 }')
-[ -n "$blackout" ] || blackout=$last
+# Each kexec has its blackout, which lasts to the end if nothing is taken back.
+blackouts=$(sort -n "$tmp/marks" | awk -v last="$last" '
+	$2 == "vmm-last" { from = $1; open = 1 }
+	open && $2 == "attached" { print from, $1; open = 0 }
+	END { if (open) print from, last }')
+[ -n "$blackouts" ] || blackouts="0 $last"
 
 {
 	cat <<EOF
@@ -55,7 +59,7 @@ set style line 1 lc rgb "#999999" lw 5
 set style line 2 lc rgb "#1f5fa8" lw 2
 set style line 3 lc rgb "#d0b080" lw 5
 set style line 4 lc rgb "#b04010" lw 2
-set object 1 rectangle from 0, graph 0 to $blackout, graph 1 behind fillcolor rgb "#dde6f5" fillstyle solid noborder
+$(echo "$blackouts" | awk '{ printf "set object rectangle from %s, graph 0 to %s, graph 1 behind fillcolor rgb \"#dde6f5\" fillstyle solid noborder\n", $1, $2 }')
 EOF
 	# Names of marks that stand close together go to different heights.
 	sort -n "$tmp/marks" | awk -v last="$last" '

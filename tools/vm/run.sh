@@ -13,6 +13,8 @@ Variables:
        base         the unpatched kernel: shows what is lost and why
        unpreserved  two NICs, only the first preserved
        aborted      preserved, then the session is closed again
+       twice        main, and from the new kernel into a third one
+       discard      preserved, but finished without being taken back
   RATE=500          frames per second and NIC
   ACCEL=ACCEL       QEMU accelerator (default: tcg,thread=single; kvm is only
                     used when asked for, and only if it can run the kernel)
@@ -39,12 +41,13 @@ while [ $# -gt 0 ]; do
 	esac
 done
 
-nics=1
+nics=1 jumps=1
 case $CASE in
 main|aborted)	config=series ;;
+twice|discard)	config=series jumps=2 ;;
 base)		config=base ;;
 unpreserved)	config=series nics=2 ;;
-*)		die "CASE=$CASE: there is main, base, unpreserved and aborted" ;;
+*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice and discard" ;;
 esac
 case $RATE in
 ''|0*|*[!0-9]*)	die "RATE=$RATE is not a number of frames per second" ;;
@@ -52,10 +55,10 @@ esac
 
 # KASAN needs more memory, and its shadow would make the default scratch area
 # of KHO bigger than the machine.
-memory_mb=2048 scratch= timeout=60
+memory_mb=2048 scratch= timeout=$((60 * jumps))
 if [ -n "$DEBUG" ]; then
 	if [ $config = base ]; then config=base-debug; else config=debug; fi
-	memory_mb=3072 timeout=300
+	memory_mb=3072 timeout=$((300 * jumps))
 	scratch="kho_scratch=128M,768M,64M"
 fi
 # q35 puts at most 2 GiB below the hole when there is more than 2.75 GiB.
@@ -112,7 +115,10 @@ kvm*)
 esac
 
 host_tools
+# For each kernel to jump from, a layer with the one to jump to.
 "$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd"
+[ $jumps = 1 ] ||
+	"$vm_dir/initramfs.sh" --outer "$sockets/initrd" "$kernel2" --out "$sockets/initrd"
 
 # Eight slots apart at least: a NIC reserves room for its virtual functions.
 bdfs=0000:00:04.0

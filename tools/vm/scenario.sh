@@ -8,7 +8,8 @@ usage()
 {
 	cat <<EOF
 usage: scenario.sh CASE...
-Builds what is missing, runs each CASE (main, base, unpreserved, aborted) with
+Builds what is missing, runs each CASE (main, base, unpreserved, aborted,
+twice, discard) with
 run.sh and prints one TAP line per thing the judge looked at. DEBUG=1 takes the
 debug kernel. Results stay in build/check/run-CASE.
 EOF
