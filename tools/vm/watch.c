@@ -179,7 +179,7 @@ static void slot_add(uint64_t off, const struct buf_head *h)
 	g->first[h->index] = nr_slots;
 	if (h->index >= g->count)
 		g->count = h->index + 1;
-	known[off / BUF_SIZE] = KNOWN_BUFFER;
+	known[off / BUF_SIZE] |= KNOWN_BUFFER;
 }
 
 /* A page of descriptors that name consecutive 2 KiB buffers. */
@@ -195,6 +195,7 @@ static int is_ring_page(const uint64_t *q)
 	return 1;
 }
 
+/* A ring that is no more may have become buffers. */
 static void scan_page(uint64_t off)
 {
 	struct buf_head h;
@@ -204,7 +205,8 @@ static void scan_page(uint64_t off)
 		memcpy(&h, ram + off + i, sizeof(h));
 		if (h.magic != BUF_MAGIC || h.run_id != opt.run_id ||
 		    h.nic >= opt.nics || !h.gen || h.gen > MAX_GENS ||
-		    h.index >= MAX_RING || known[(off + i) / BUF_SIZE])
+		    h.index >= MAX_RING ||
+		    known[(off + i) / BUF_SIZE] & KNOWN_BUFFER)
 			continue;
 		pthread_mutex_lock(&lock);
 		slot_add(off + i, &h);
