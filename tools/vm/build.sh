@@ -130,7 +130,7 @@ build()
 	{ make -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" -j"${JOBS:-$(nproc)}" bzImage 2>&1 &&
 		echo done >"$obj/done"; } | tee "$log" | progress "$config"
 	if [ ! -f "$obj/done" ]; then
-		grep -E '(error|Error |undefined reference|No space)' "$log" | head -20 >&2
+		grep -a -E "(error|Error |undefined reference|No space)" "$log" | head -20 >&2
 		die "building the $config kernel failed, see $log"
 	fi
 	rm -f "$obj/done"
