@@ -15,6 +15,7 @@
 #include <linux/kho_block.h>
 #include <linux/liveupdate.h>
 #include <linux/pci.h>
+#include <linux/pci-liveupdate.h>
 #include <linux/slab.h>
 
 #include "iommu-priv.h"
@@ -40,6 +41,7 @@ struct incoming_domain {
 
 struct incoming_device {
 	struct list_head list;
+	/* NULL if the hand-over is not readable */
 	struct incoming_domain *domain;
 	/* NULL before its probe and after it was removed or ended */
 	struct device *dev;
@@ -53,8 +55,9 @@ struct incoming_device {
 
 /**
  * struct incoming - What the old kernel handed over
- * @readable: False if there is a hand-over that cannot be trusted; the lists are
- *            empty then.
+ * @readable: False if there is a hand-over that cannot be trusted. The lists are
+ *            empty then, except that devices which PCI knows to have come
+ *            running get a record when they are probed.
  * @units:    List of &struct incoming_unit.
  * @domains:  List of &struct incoming_domain.
  * @devices:  List of &struct incoming_device.
@@ -278,18 +281,43 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
 	return 0;
 }
 
+/* A device that goes with no domain's FINISH; the caller puts it */
+static struct device *get_unrecorded(struct incoming *in)
+{
+	struct incoming_device *rec;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	list_for_each_entry(rec, &in->devices, list)
+		if (!rec->domain && !rec->ended)
+			return get_device(rec->dev);
+	return NULL;
+}
+
 /**
  * iommu_liveupdate_incoming_finish() - FLB finish: the last iommufd is finished
  * @obj: What iommu_liveupdate_incoming_load() made.
  *
- * Every device record has ended by now: attached or discarded.
+ * Every device record has ended by now, attached or discarded, except those of an
+ * iommufd that could not be read (nobody had the keys of its domains) and those
+ * without a readable record. The devices have been quiesced; they end here, as
+ * the memory is freed next.
  *
- * Context: May sleep; under the FLB's lock.
+ * Context: May sleep; under the FLB's lock; takes group mutexes.
  */
 void iommu_liveupdate_incoming_finish(void *obj)
 {
+	struct incoming_domain *domain;
 	struct incoming_device *rec;
 	struct incoming *in = obj;
+	struct device *dev;
+
+	while ((dev = get_unrecorded(in))) {
+		iommu_group_liveupdate_discard(dev);
+		put_device(dev);
+	}
+
+	list_for_each_entry(domain, &in->domains, list)
+		iommu_liveupdate_discard_domain(domain->ser.key);
 
 	guard(mutex)(&iommu_liveupdate_lock);
 	WRITE_ONCE(incoming, NULL);
@@ -421,6 +449,35 @@ static struct incoming_device *find_incoming(struct device *dev)
 	return rec && !rec->ended ? rec : NULL;
 }
 
+/*
+ * It runs, but nobody can tell what it was attached to. Its unit blocks it now;
+ * with a default domain it would write to wherever that takes its addresses.
+ */
+static bool runs_unrecorded(struct device *dev)
+{
+	struct pci_dev *pdev;
+
+	if (!incoming || incoming->readable || !dev_is_pci(dev))
+		return false;
+	pdev = to_pci_dev(dev);
+	return pci_liveupdate_incoming(pdev) &&
+	       !find_rid(incoming, pci_domain_nr(pdev->bus), pci_dev_id(pdev));
+}
+
+/* So that incoming_finish() finds it */
+static struct incoming_device *record_unrecorded(struct device *dev)
+{
+	struct incoming_device *rec;
+
+	rec = kzalloc_obj(*rec);
+	if (!rec)
+		return NULL;
+	rec->ser.segment = pci_domain_nr(to_pci_dev(dev)->bus);
+	rec->ser.rid = pci_dev_id(to_pci_dev(dev));
+	list_add_tail(&rec->list, &incoming->devices);
+	return rec;
+}
+
 /**
  * iommu_liveupdate_is_incoming() - Was the attachment of this device preserved?
  * @dev: Any device.
@@ -431,7 +488,7 @@ static struct incoming_device *find_incoming(struct device *dev)
 bool iommu_liveupdate_is_incoming(struct device *dev)
 {
 	guard(mutex)(&iommu_liveupdate_lock);
-	return find_incoming(dev);
+	return find_incoming(dev) || runs_unrecorded(dev);
 }
 
 static void block(struct incoming_device *rec)
@@ -440,10 +497,37 @@ static void block(struct incoming_device *rec)
 	const struct iommu_liveupdate_ops *ops;
 
 	/* A unit nobody adopted has a root that blocks already */
-	if (!unit->iommu)
+	if (!unit || !unit->iommu)
 		return;
 	ops = unit->iommu->ops->liveupdate;
 	ops->block_rid(unit->iommu, rec->ser.segment, rec->ser.rid);
+}
+
+/* The core holds the device, but its attachment is over */
+static void refuse(struct incoming_device *rec, struct device *dev)
+{
+	rec->dev = dev;
+	rec->state = IOMMU_LIVEUPDATE_HELD;
+	rec->failed = true;
+	block(rec);
+}
+
+/**
+ * iommu_liveupdate_refuse() - Block a device whose attachment cannot be adopted
+ * @dev: A device for which iommu_liveupdate_is_incoming() is true.
+ *
+ * Context: May sleep; group mutex held, at the probe of @dev.
+ */
+void iommu_liveupdate_refuse(struct device *dev)
+{
+	struct incoming_device *rec;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	rec = find_incoming(dev);
+	if (!rec && runs_unrecorded(dev))
+		rec = record_unrecorded(dev);
+	if (rec)
+		refuse(rec, dev);
 }
 
 /**
@@ -455,7 +539,8 @@ static void block(struct incoming_device *rec)
  * Context: May sleep; group mutex held, at the probe of @dev.
  * Return: The restored domain, owned by the core; or
  *         -ENODEV if its domain was given away or discarded before @dev showed
- *         up, -EINVAL if the hardware disagrees with the record, -ENOMEM.
+ *         up, or if the hand-over is not readable, -EINVAL if the hardware
+ *         disagrees with the record, -ENOMEM.
  */
 struct iommu_domain *iommu_liveupdate_adopt(struct device *dev)
 {
@@ -466,13 +551,15 @@ struct iommu_domain *iommu_liveupdate_adopt(struct device *dev)
 
 	guard(mutex)(&iommu_liveupdate_lock);
 	rec = find_incoming(dev);
-	if (WARN_ON(!rec))
-		return ERR_PTR(-ENODEV);
+	if (!rec && runs_unrecorded(dev))
+		rec = record_unrecorded(dev);
+	if (!rec)
+		return ERR_PTR(-ENOMEM);
 	rec->dev = dev;
 	rec->state = IOMMU_LIVEUPDATE_HELD;
 
 	domain = rec->domain;
-	if (!ops || domain->gone) {
+	if (!ops || !domain || domain->gone) {
 		ret = -ENODEV;
 		goto err_block;
 	}
@@ -500,8 +587,7 @@ struct iommu_domain *iommu_liveupdate_adopt(struct device *dev)
 	return domain->domain;
 
 err_block:
-	rec->failed = true;
-	block(rec);
+	refuse(rec, dev);
 	dev_err(dev, "liveupdate: attachment cannot be adopted (%pe), device is blocked\n",
 		ERR_PTR(ret));
 	return ERR_PTR(ret);
@@ -522,7 +608,8 @@ int iommu_liveupdate_may_claim(struct device *dev, void *owner)
 
 	guard(mutex)(&iommu_liveupdate_lock);
 	rec = find_incoming(dev);
-	if (!rec || !rec->domain->owner || rec->domain->owner != owner)
+	if (!rec || !rec->domain || !rec->domain->owner ||
+	    rec->domain->owner != owner)
 		return -EPERM;
 	return rec->failed ? -EIO : 0;
 }
@@ -670,32 +757,8 @@ bool iommu_liveupdate_domain_unclaimed(u64 key)
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_domain_unclaimed, "IOMMUFD_INTERNAL");
 
-/**
- * iommu_liveupdate_domain_attached() - Has every claimed device been attached?
- * @key: Domain.
- *
- * Context: May sleep.
- * Return: false while a device of the domain is claimed but not yet attached;
- *         true otherwise, also when nobody has claimed any.
- */
-bool iommu_liveupdate_domain_attached(u64 key)
-{
-	struct incoming_device *rec;
-
-	guard(mutex)(&iommu_liveupdate_lock);
-	if (!incoming)
-		return true;
-	list_for_each_entry(rec, &incoming->devices, list)
-		if (rec->ser.domain == key && !rec->ended &&
-		    (rec->state == IOMMU_LIVEUPDATE_CLAIMED ||
-		     rec->state == IOMMU_LIVEUPDATE_CONFIRMED))
-			return false;
-	return true;
-}
-EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_domain_attached, "IOMMUFD_INTERNAL");
-
 /*
- * Takes one record out of the hands of the core; returns false when there is
+ * Ends one record of a device that was not attached; returns false when there is
  * none left. Drops the lock for the group mutex, which is taken before it.
  */
 static bool discard_one(u64 key)
@@ -713,9 +776,6 @@ static bool discard_one(u64 key)
 				rec->ended = true;
 				return true;
 			}
-			/* can_finish keeps claimed ones from getting here */
-			if (WARN_ON(rec->state != IOMMU_LIVEUPDATE_HELD))
-				continue;
 			dev = get_device(rec->dev);
 			break;
 		}
@@ -725,16 +785,21 @@ static bool discard_one(u64 key)
 
 	iommu_group_liveupdate_discard(dev);
 	put_device(dev);
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		WARN_ON(!rec->ended);
+		rec->ended = true;
+	}
 	return true;
 }
 
 /**
- * iommu_liveupdate_discard_domain() - FINISH: end what nobody has claimed
+ * iommu_liveupdate_discard_domain() - FINISH: end what nobody has attached
  * @key: Domain.
  *
  * Devices still held go to their default domain, which they must be quiesced
- * for; entries of devices that never showed up are cleared; then the domain is
- * freed unless RESTORE took it.
+ * for; one that was claimed in the last moment is blocked; entries of devices
+ * that never showed up are cleared; then the domain is freed unless RESTORE took
+ * it.
  *
  * Context: May sleep; takes group mutexes. Cannot fail.
  */

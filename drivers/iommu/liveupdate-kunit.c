@@ -180,6 +180,7 @@ static struct kunit_suite iommu_liveupdate_suite = {
 	.name = "iommu-liveupdate-abi",
 	.test_cases = iommu_liveupdate_cases,
 };
+
 kunit_test_suite(iommu_liveupdate_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the IOMMU live update ABI");

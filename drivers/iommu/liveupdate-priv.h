@@ -48,6 +48,7 @@ void iommu_group_liveupdate_discard(struct device *dev);
 /* liveupdate-adopt.c: called by iommu.c with the group mutex held */
 bool iommu_liveupdate_is_incoming(struct device *dev);
 struct iommu_domain *iommu_liveupdate_adopt(struct device *dev);
+void iommu_liveupdate_refuse(struct device *dev);
 int iommu_liveupdate_may_claim(struct device *dev, void *owner);
 void iommu_liveupdate_set_state(struct device *dev,
 				enum iommu_liveupdate_state state);
@@ -70,6 +71,10 @@ static inline bool iommu_liveupdate_is_incoming(struct device *dev)
 static inline struct iommu_domain *iommu_liveupdate_adopt(struct device *dev)
 {
 	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void iommu_liveupdate_refuse(struct device *dev)
+{
 }
 
 static inline int iommu_liveupdate_may_claim(struct device *dev, void *owner)

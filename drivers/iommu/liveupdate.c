@@ -52,6 +52,7 @@
 #include <linux/liveupdate.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "iommu-priv.h"
 #include "liveupdate-priv.h"
@@ -123,9 +124,15 @@ static struct folio *zero_page;
  */
 void iommu_liveupdate_keep_zero_page(phys_addr_t pa)
 {
-	zero_page = kho_restore_folio(pa);
-	if (!zero_page)
+	struct folio *folio = kho_restore_folio(pa);
+
+	/* It becomes a root table again: anything in it would be let through */
+	if (!folio || folio_order(folio) ||
+	    memchr_inv(folio_address(folio), 0, PAGE_SIZE)) {
 		pr_warn("page of zeroes was not handed over\n");
+		return;
+	}
+	zero_page = folio;
 }
 
 static int outgoing_create(struct liveupdate_flb_op_args *args)

@@ -42,6 +42,8 @@
 #define pr_fmt(fmt) "PCI: liveupdate: " fmt
 
 #include <linux/cleanup.h>
+#include <linux/delay.h>
+#include <linux/device.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/kho_block.h>
@@ -167,8 +169,9 @@ static int pci_lu_record(struct pci_dev *dev,
 		ser->flags |= PCI_LIVEUPDATE_DEV_NO_INTX_MASK;
 	if (dev->hdr_type == PCI_HEADER_TYPE_BRIDGE) {
 		ser->flags |= PCI_LIVEUPDATE_DEV_BRIDGE;
-		ser->secondary = dev->subordinate->busn_res.start;
-		ser->subordinate = dev->subordinate->busn_res.end;
+		pci_read_config_byte(dev, PCI_SECONDARY_BUS, &ser->secondary);
+		pci_read_config_byte(dev, PCI_SUBORDINATE_BUS,
+				     &ser->subordinate);
 	}
 	return pci_lu_record_bars(dev, ser);
 }
@@ -349,6 +352,26 @@ void pci_liveupdate_unpreserve(struct pci_dev *dev)
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
 
+/*
+ * Who unbinds a driver or removes a device holds the device lock until the user
+ * has closed the device, which a preserved one never sees. device_shutdown()
+ * takes that lock when there is no way back any more.
+ */
+static bool pci_lu_being_removed(struct pci_dev *dev)
+{
+	int i;
+
+	/* There are holders for a moment, such as readers of sriov_numvfs */
+	for (i = 0; i < 10; i++) {
+		if (device_trylock(&dev->dev)) {
+			device_unlock(&dev->dev);
+			return false;
+		}
+		msleep(10);
+	}
+	return true;
+}
+
 /**
  * pci_liveupdate_freeze - Let a device keep running over this kexec
  * @dev: Preserved device
@@ -358,14 +381,19 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
  * for the next kernel. Allocates nothing.
  *
  * Context: Process context, may sleep.
- * Return: 0, -EINVAL if @dev is not preserved, -EIO if the record does not fit
- * what was reserved for it (a bug).
+ * Return: 0, -EINVAL if @dev is not preserved, -EBUSY if it is being removed or
+ * unbound, -EIO if the record does not fit what was reserved for it (a bug).
  */
 int pci_liveupdate_freeze(struct pci_dev *dev)
 {
 	struct pci_liveupdate_dev_ser *ser;
 	struct kho_block_set_it it;
 	struct pci_lu_entry *entry;
+
+	if (pci_lu_being_removed(dev)) {
+		pci_err(dev, "cannot be frozen: is being unbound or removed\n");
+		return -EBUSY;
+	}
 
 	guard(mutex)(&pci_lu_mutex);
 	if (WARN_ON(!pci_liveupdate_preserved(dev)))
@@ -459,6 +487,18 @@ bool pci_liveupdate_held(struct pci_dev *dev)
 	if (!pci_lu_find_held(dev, &found) && dev->subordinate)
 		pci_walk_bus(dev->subordinate, pci_lu_find_held, &found);
 	return found;
+}
+
+/* The same for all that a reset of a slot would hit */
+bool pci_liveupdate_slot_held(struct pci_slot *slot)
+{
+	struct pci_dev *dev;
+
+	list_for_each_entry(dev, &slot->bus->devices, bus_list)
+		if (dev->slot == slot && pci_liveupdate_held(dev))
+			return true;
+
+	return false;
 }
 
 static int pci_lu_pm_notify(struct notifier_block *nb, unsigned long action,

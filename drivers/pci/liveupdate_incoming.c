@@ -13,12 +13,15 @@
 #include <linux/kho_block.h>
 #include <linux/list.h>
 #include <linux/liveupdate.h>
+#include <linux/mm.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/pci-liveupdate.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+
+#include <kunit/visibility.h>
 
 #include "pci.h"
 
@@ -65,13 +68,28 @@ static struct pci_lu_incoming *pci_lu_in_find_dev(struct pci_dev *dev)
 	return pci_lu_in_find(pci_domain_nr(dev->bus), pci_dev_id(dev));
 }
 
+static bool pci_lu_page_pa_valid(u64 pa)
+{
+	return pa && PAGE_ALIGNED(pa) && pa >> 52 == 0;
+}
+
+/* Only what the first @len bytes say; where they lead is not looked at */
+VISIBLE_IF_KUNIT bool pci_lu_ser_valid(const struct pci_liveupdate_ser *ser,
+				       size_t len)
+{
+	return len >= sizeof(*ser) &&
+	       ser->version == PCI_LIVEUPDATE_ABI_VERSION && !ser->reserved &&
+	       ser->nr_devices && pci_lu_page_pa_valid(ser->devices);
+}
+
 /* Sizes are powers of two: ones from some bit on, or nothing */
 static bool pci_lu_mask_valid(u32 mask)
 {
 	return !(~mask & (~mask + 1));
 }
 
-static bool pci_lu_dev_ser_valid(const struct pci_liveupdate_dev_ser *ser)
+VISIBLE_IF_KUNIT bool
+pci_lu_dev_ser_valid(const struct pci_liveupdate_dev_ser *ser)
 {
 	bool bridge = ser->flags & PCI_LIVEUPDATE_DEV_BRIDGE;
 	int i;
@@ -112,19 +130,24 @@ static void pci_lu_in_free(struct list_head *entries)
 
 int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args)
 {
-	struct pci_liveupdate_ser *ser = phys_to_virt(args->data);
 	struct pci_liveupdate_dev_ser *dev_ser;
+	struct pci_liveupdate_ser *ser;
 	struct pci_lu_incoming *entry;
 	struct kho_block_set_it it;
 	u64 nr = 0;
 	int ret;
 
-	if (ser->version != PCI_LIVEUPDATE_ABI_VERSION) {
+	if (!pci_lu_page_pa_valid(args->data) ||
+	    !pfn_valid(PHYS_PFN(args->data)))
+		return -EINVAL;
+	ser = phys_to_virt(args->data);
+	if (!pci_lu_ser_valid(ser, PAGE_SIZE)) {
 		pr_err("record has version %#x, this kernel reads %#x\n",
 		       ser->version, PCI_LIVEUPDATE_ABI_VERSION);
 		return -EINVAL;
 	}
-	if (ser->reserved || !ser->nr_devices || !ser->devices)
+	/* The block set library follows the address it is given */
+	if (!pfn_valid(PHYS_PFN(ser->devices)))
 		return -EINVAL;
 
 	guard(mutex)(&pci_lu_in.lock);
@@ -210,8 +233,8 @@ static const char *pci_lu_mismatch(struct pci_dev *dev,
 {
 	bool bridge = ser->flags & PCI_LIVEUPDATE_DEV_BRIDGE;
 	int nr = bridge ? 2 : PCI_LIVEUPDATE_NUM_BARS;
+	u8 hdr_type, secondary, subordinate;
 	u32 class_rev, bar;
-	u8 hdr_type;
 	int i;
 
 	pci_read_config_dword(dev, PCI_CLASS_REVISION, &class_rev);
@@ -227,6 +250,15 @@ static const char *pci_lu_mismatch(struct pci_dev *dev,
 		pci_read_config_dword(dev, PCI_BASE_ADDRESS_0 + i * 4, &bar);
 		if (bar != ser->bar[i])
 			return "BARs are not where the previous kernel left them";
+	}
+
+	/* The same for a bridge, which rarely has a BAR */
+	if (bridge) {
+		pci_read_config_byte(dev, PCI_SECONDARY_BUS, &secondary);
+		pci_read_config_byte(dev, PCI_SUBORDINATE_BUS, &subordinate);
+		if (secondary != ser->secondary ||
+		    subordinate != ser->subordinate)
+			return "bus numbers are not what the previous kernel left";
 	}
 	return NULL;
 }

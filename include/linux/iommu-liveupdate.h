@@ -122,7 +122,6 @@ struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner);
 void iommu_liveupdate_return_domain(u64 key, void *owner,
 				    struct iommu_domain *domain);
 bool iommu_liveupdate_domain_unclaimed(u64 key);
-bool iommu_liveupdate_domain_attached(u64 key);
 bool iommu_liveupdate_device_uses(struct device *dev,
 				  struct iommu_domain *domain);
 void iommu_liveupdate_claim_confirm(struct device *dev);

@@ -308,7 +308,28 @@ err_invalid:
 	return -EINVAL;
 }
 
-/* Aliases follow a device: its domain id is reserved */
+/*
+ * An alias has the entry of its device. Any other would stay when the device is
+ * detached or blocked, and lead to a table that is freed then.
+ */
+static bool __init alias_has_device(struct intel_iommu *iommu, u16 rid,
+				    const struct context_entry *alias)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	unsigned int other = rid & 0xff00, end = other + 0x100;
+	struct context_entry *entry;
+
+	for_each_set_bit_from(other, adopted->unclaimed, end) {
+		if (test_bit(other, adopted->alias))
+			continue;
+		entry = iommu_context_addr(iommu, PCI_BUS_NUM(other),
+					   other & 0xff, 0);
+		if (entry->lo == alias->lo && entry->hi == alias->hi)
+			return true;
+	}
+	return false;
+}
+
 static int __init adopt_aliases(struct intel_iommu *iommu)
 {
 	struct intel_iommu_adopted *adopted = iommu->adopted;
@@ -319,7 +340,7 @@ static int __init adopt_aliases(struct intel_iommu *iommu)
 	for_each_set_bit(rid, adopted->alias, NR_RIDS) {
 		entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff,
 					   0);
-		if (!ida_exists(&iommu->domain_ida, context_domain_id(entry))) {
+		if (!alias_has_device(iommu, rid, entry)) {
 			pr_err("%s: %02x:%02x.%d: entry of no device\n",
 			       iommu->name, PCI_BUS_NUM(rid), PCI_SLOT(rid),
 			       PCI_FUNC(rid));

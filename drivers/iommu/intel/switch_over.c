@@ -50,6 +50,10 @@ static void switch_over_unit(struct intel_iommu *iommu, phys_addr_t zero_page)
 
 	mask_events(iommu);
 
+	/* A unit that does not snoop reads the zeroes from memory */
+	__iommu_flush_cache(iommu, phys_to_virt(zero_page), VTD_PAGE_SIZE);
+	iommu_flush_write_buffer(iommu);
+
 	gsts = readl(iommu->reg + DMAR_GSTS_REG);
 	if (gsts & DMA_GSTS_TES) {
 		if (iommu->handover_root)

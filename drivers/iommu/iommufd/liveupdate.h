@@ -127,8 +127,11 @@ int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_unfreeze(struct liveupdate_file_op_args *args);
 
 int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args);
-bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args);
+
+int iommufd_liveupdate_parse(struct iommufd_liveupdate_in *in);
+int iommufd_liveupdate_validate(const struct iommufd_liveupdate_in *in);
+bool iommufd_liveupdate_top_valid(const struct iommufd_liveupdate_ser *ser);
 
 int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
 				unsigned long last,

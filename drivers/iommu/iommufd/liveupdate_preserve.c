@@ -163,6 +163,13 @@ static int iommufd_liveupdate_get_hwpts(struct iommufd_ctx *ictx,
 		out->hwpt[out->nr_hwpts++].hwpt_paging = hwpt_paging;
 	}
 	xa_unlock(&ictx->objects);
+
+	/* The next kernel takes an iommufd without HWPTs for garbage */
+	if (!out->nr_hwpts) {
+		kvfree(out->ioas);
+		kvfree(out->hwpt);
+		return -EINVAL;
+	}
 	return 0;
 }
 

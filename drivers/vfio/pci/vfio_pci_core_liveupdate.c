@@ -403,6 +403,20 @@ void vfio_pci_liveupdate_disable_msi(struct vfio_pci_core_device *vdev)
 }
 
 /**
+ * vfio_pci_core_liveupdate_stop - Stop the DMA of a device
+ * @pdev: A device that came running from the previous kernel
+ *
+ * Context: May sleep. The IOMMU still translates for the device.
+ */
+void vfio_pci_core_liveupdate_stop(struct pci_dev *pdev)
+{
+	pci_clear_master(pdev);
+	if (!pci_wait_for_pending_transaction(pdev))
+		pci_warn(pdev, "live update: transactions are still pending\n");
+}
+EXPORT_SYMBOL_GPL(vfio_pci_core_liveupdate_stop);
+
+/**
  * vfio_pci_core_liveupdate_quiesce - Stop a device nobody came for
  * @pdev: A device that came running from the previous kernel and is not open
  *
@@ -412,10 +426,7 @@ void vfio_pci_core_liveupdate_quiesce(struct pci_dev *pdev)
 {
 	int ret;
 
-	pci_clear_master(pdev);
-	if (!pci_wait_for_pending_transaction(pdev))
-		pci_warn(pdev, "live update: transactions are still pending\n");
-
+	vfio_pci_core_liveupdate_stop(pdev);
 	pci_intx(pdev, 0);
 	vfio_pci_liveupdate_clear_msi(pdev);
 

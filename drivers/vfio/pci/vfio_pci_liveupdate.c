@@ -22,8 +22,8 @@
  * trigger each of them once as some may have been lost. Config space reads as
  * the user left it. No other file of the device can be bound, and no driver
  * other than vfio-pci gets it, until the session is finished. Finishing needs
- * the device to be attached; a device that was never retrieved or bound is
- * stopped and reset by it.
+ * the device to be attached; a device that was never retrieved or bound, or whose
+ * user has gone before attaching it, is stopped and reset by it.
  *
  * What is preserved
  *   virtual config space, the state the device is put back to when closed,
@@ -44,6 +44,7 @@
 #include <linux/cleanup.h>
 #include <linux/err.h>
 #include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/io.h>
 #include <linux/iommufd.h>
 #include <linux/kexec_handover.h>
@@ -95,7 +96,11 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	size_t size;
 	int ret;
 
-	guard(mutex)(&device->dev_set->lock);
+	/* Its user can hold the lock for long, with a fault on its own memory */
+	ACQUIRE(mutex_intr, lock)(&device->dev_set->lock);
+	ret = ACQUIRE_ERR(mutex_intr, &lock);
+	if (ret)
+		return ret;
 
 	if (!vfio_cdev_file_bound(args->file) || !device->iommufd_attached) {
 		pci_warn(pdev, "live update: device is not attached\n");
@@ -411,10 +416,18 @@ static bool vfio_pci_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 		return true;
 
 	vdev = vfio_pci_file_vdev(args->file);
-	guard(mutex)(&vdev->vdev.dev_set->lock);
+	ACQUIRE(mutex_intr, lock)(&vdev->vdev.dev_set->lock);
+	if (ACQUIRE_ERR(mutex_intr, &lock))
+		return false;
 
-	return !vfio_cdev_file_bound(args->file) ||
-	       vdev->vdev.iommufd_attached;
+	if (!vfio_cdev_file_bound(args->file) || vdev->vdev.iommufd_attached)
+		return true;
+
+	/*
+	 * Only the session holds the file: its user has gone, and nobody can
+	 * attach the device while the session is busy with us.
+	 */
+	return file_count(args->file) == 1;
 }
 
 /*
@@ -445,8 +458,15 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 		vdev = vfio_pci_file_vdev(args->file);
 		guard(mutex)(&vdev->vdev.dev_set->lock);
 
+		/*
+		 * Bound and not attached: its user has gone, and the close that
+		 * follows resets it, but the domain goes before that. Or its
+		 * user binds it while finishing the session.
+		 */
 		if (!vfio_cdev_file_bound(args->file))
 			vfio_pci_core_liveupdate_quiesce(vdev->pdev);
+		else if (!vdev->vdev.iommufd_attached)
+			vfio_pci_core_liveupdate_stop(vdev->pdev);
 		vdev->liveupdate.retrieved = NULL;
 		vdev->liveupdate.opened = false;
 		pci_liveupdate_done(vdev->pdev);

@@ -28,7 +28,7 @@
  * is a new IOMMUFD_LIVEUPDATE_ABI_VERSION. All fields are fixed width, naturally
  * aligned and explicitly padded; reserved fields and unused flags are written
  * as 0 and checked to be 0. All offsets and lengths are in bytes. The validators
- * in drivers/iommu/iommufd/liveupdate_retrieve.c check each entry before it is
+ * in drivers/iommu/iommufd/liveupdate_parse.c check each entry before it is
  * used.
  */
 

@@ -15,6 +15,8 @@
  *   base		a kernel without IOMMU live update: the stream ends
  *   unpreserved	a second card that is not preserved is kept out of memory
  *   aborted		preserved and given up again: all as if never asked for
+ *   twice		preserved again by the kernel that got it back, for a third one
+ *   discard		preserved, and nobody takes it back: FINISH brings it to rest
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -40,6 +42,8 @@ static const char * const scenarios[] = {
 	[CASE_BASE] = "base",
 	[CASE_UNPRESERVED] = "unpreserved",
 	[CASE_ABORTED] = "aborted",
+	[CASE_TWICE] = "twice",
+	[CASE_DISCARD] = "discard",
 };
 
 struct vmm vmm = {
@@ -71,12 +75,14 @@ static u32 cmdline_run_id(void)
 static void __noreturn show_usage(const char *self)
 {
 	fprintf(stderr,
-		"usage: %s --case main|base|unpreserved|aborted --stage 1|2 --device BDF [--device BDF]\n"
+		"usage: %s --case CASE --stage N --device BDF [--device BDF]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
-		"Stage 1 loads and starts IMAGE; stage 2 is for the kernel that this starts,\n"
-		"with the same options. The devices are 82576 bound to vfio-pci.\n", self);
+		"CASE is main, base, unpreserved, aborted, twice or discard. Stage 1 loads and\n"
+		"starts IMAGE; stage 2 is for the kernel that this starts, with the same\n"
+		"options, and stage 3 of twice for the next. The devices are 82576 bound to\n"
+		"vfio-pci.\n", self);
 	exit(KSFT_SKIP);
 }
 
@@ -147,7 +153,8 @@ static void parse_options(int argc, char *argv[])
 	}
 
 	if (vmm.nr_nics != (vmm.scenario == CASE_UNPRESERVED ? 2 : 1) ||
-	    vmm.stage < 1 || vmm.stage > 2 || optind != argc ||
+	    vmm.stage < 1 || vmm.stage > (vmm.scenario == CASE_TWICE ? 3 : 2) ||
+	    optind != argc ||
 	    vmm.ring < SECOND_BUFFERS || vmm.ring > IGB_RX_MAX_RING || vmm.ring % 8 ||
 	    (vmm.stage == 1 && (!vmm.kernel || !vmm.initrd)))
 		show_usage(argv[0]);

@@ -65,9 +65,9 @@ u32 nic_take(struct nic *nic)
 }
 
 /*
- * Receive @count good frames. In the new kernel the buffers are given back on
- * the way; in the old one they are not, so that all of them can be looked at
- * once more in the new one.
+ * Receive @count good frames. The buffers are given back on the way, but not by
+ * a kernel that is about to be replaced: so all of them can be looked at once
+ * more in the next one.
  */
 void nic_receive(struct nic *nic, u32 count)
 {
@@ -84,7 +84,7 @@ void nic_receive(struct nic *nic, u32 count)
 			control_fail(0, "NIC %u: no frame for %d ms, %llu of %u to go",
 				     nic->id, SILENCE_MS,
 				     goal - nic->stream.frames, count);
-		if (vmm.stage == 2)
+		if (vmm.refill)
 			igb_rx_refill(&nic->rx);
 		usleep(1000);
 	}
@@ -109,7 +109,7 @@ void nic_drain(struct nic *nic)
 	       !(known && nic->stream.frames >= accepted)) {
 		if (nic_take(nic))
 			last = now_ms();
-		if (vmm.stage == 2)
+		if (vmm.refill)
 			igb_rx_refill(&nic->rx);
 		usleep(1000);
 	}
@@ -121,18 +121,31 @@ void nic_drain(struct nic *nic)
 			     accepted, nic->stream.frames);
 }
 
+static void nic_second_place(struct nic *nic)
+{
+	nic->second_region = (struct dma_region){
+		.vaddr = nic->second.vaddr,
+		.iova = vmm.iova + SECOND_IOVA,
+		.size = nic->second.size,
+	};
+	INIT_LIST_HEAD(&nic->second_region.link);
+}
+
 /* Memory to map and to unmap, next to what is mapped all the time. */
 void nic_second_create(struct nic *nic)
 {
 	must(stream_memory_create(&nic->second, nic->id, 2, vmm.run_id, 0,
 				  SECOND_BUFFERS),
 	     "create second memory of NIC %u", nic->id);
+	nic_second_place(nic);
+}
 
-	nic->second_region = (struct dma_region){
-		.vaddr = nic->second.vaddr,
-		.iova = vmm.iova + SECOND_IOVA,
-		.size = nic->second.size,
-	};
+/* The same, where the kernel before has mapped it. */
+void nic_second_adopt(struct nic *nic, int fd)
+{
+	must(stream_memory_adopt(&nic->second, fd, 0, SECOND_BUFFERS),
+	     "map retrieved second memfd of NIC %u", nic->id);
+	nic_second_place(nic);
 }
 
 /* The config space as sysfs shows it: no need for the device to be open. */

@@ -21,7 +21,7 @@
 #define FRAMES_ABORTED	1000
 
 /* Open the device and give it a page table of its own. */
-static void nic_open(struct nic *nic)
+void nic_open(struct nic *nic)
 {
 	nic->iommu = iommu_init(MODE_IOMMUFD);
 	nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
@@ -44,7 +44,7 @@ static void nic_open(struct nic *nic)
 }
 
 /* Give the device memory, at an address that is nobody's physical one. */
-static void nic_map(struct nic *nic)
+void nic_map(struct nic *nic)
 {
 	struct dma_region *region = calloc_assert(1, sizeof(*region));
 
@@ -66,13 +66,13 @@ static void nic_start(struct nic *nic)
 	control_resume(nic->id, STAGE_STREAM);
 }
 
-static void session_create(void)
+void session_create(void)
 {
 	liveupdate_open();
 	vmm.session = must(luo_create_session(vmm.luo, SESSION), "create session");
 }
 
-static int preserve_fd(const char *what, struct nic *nic, int fd, u64 token)
+int preserve_fd(const char *what, struct nic *nic, int fd, u64 token)
 {
 	control_step("preserve %s of NIC %u", what, nic->id);
 	return luo_session_preserve_fd(vmm.session, fd, token);
@@ -81,6 +81,15 @@ static int preserve_fd(const char *what, struct nic *nic, int fd, u64 token)
 static int preserve_memfd(struct nic *nic)
 {
 	return preserve_fd("memfd", nic, nic->first.fd, TOKEN_MEMFD(nic->id));
+}
+
+/* If this kernel has mapped one. */
+static int preserve_second(struct nic *nic)
+{
+	if (!nic->second.size)
+		return 0;
+	return preserve_fd("second memfd", nic, nic->second.fd,
+			   TOKEN_SECOND(nic->id));
 }
 
 static int preserve_iommufd(struct nic *nic)
@@ -106,7 +115,7 @@ static int mark_hwpt(struct nic *nic)
  * this order: what another needs comes before it. Of the second NIC only the
  * memory is preserved, to be looked at in the new kernel.
  */
-static int preserve_all(void)
+int preserve_all(void)
 {
 	int ret;
 	u32 i;
@@ -114,6 +123,8 @@ static int preserve_all(void)
 	ret = mark_hwpt(&vmm.nics[0]);
 	for (i = 0; !ret && i < vmm.nr_nics; i++)
 		ret = preserve_memfd(&vmm.nics[i]);
+	if (!ret)
+		ret = preserve_second(&vmm.nics[0]);
 	if (!ret)
 		ret = preserve_iommufd(&vmm.nics[0]);
 	if (!ret)
@@ -218,7 +229,18 @@ static int kexec_load(void)
 	return ret;
 }
 
-static void __noreturn jump(void)
+/* What a kexec that is refused says; an accepted one has no answer. */
+int kexec_try(void)
+{
+	int ret = kexec_load();
+
+	if (ret)
+		return ret;
+	reboot(LINUX_REBOOT_CMD_KEXEC);
+	return -errno;
+}
+
+void __noreturn kexec_jump(void)
 {
 	must(kexec_load(), "load %s, %s", vmm.kernel, vmm.initrd);
 	control_mark("image-loaded");
@@ -264,5 +286,5 @@ void __noreturn old_kernel(void)
 	if (vmm.scenario == CASE_ABORTED)
 		abort_and_check(nic);
 
-	jump();
+	kexec_jump();
 }
