@@ -126,6 +126,12 @@ void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args);
 int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_unfreeze(struct liveupdate_file_op_args *args);
 
+void *iommufd_liveupdate_array_add(struct iommufd_liveupdate_array *array);
+void iommufd_liveupdate_init_arrays(struct iommufd_liveupdate_out *out);
+void iommufd_liveupdate_destroy_arrays(struct iommufd_liveupdate_out *out);
+int iommufd_liveupdate_record_ioas(struct iommufd_liveupdate_out *out, u32 index);
+void iommufd_liveupdate_forget_files(struct iommufd_liveupdate_out *out);
+
 int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args);
 
