@@ -59,7 +59,7 @@ memory_mb=2048 scratch= timeout=$((60 * jumps))
 if [ -n "$DEBUG" ]; then
 	if [ $config = base ]; then config=base-debug; else config=debug; fi
 	memory_mb=3072 timeout=$((300 * jumps))
-	scratch="kho_scratch=128M,768M,64M"
+	scratch="kho_scratch=128M,768M,64M page_poison=1"
 fi
 # q35 puts at most 2 GiB below the hole when there is more than 2.75 GiB.
 low_mb=$memory_mb

@@ -18,7 +18,7 @@ EOF
 DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 config=series memory=2048 limit=120 scratch=
-[ -z "$DEBUG" ] || config=debug memory=3072 limit=600 scratch=" kho_scratch=128M,768M,64M"
+[ -z "$DEBUG" ] || config=debug memory=3072 limit=600 scratch=" kho_scratch=128M,768M,64M page_poison=1"
 kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
