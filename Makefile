@@ -29,6 +29,8 @@ help:
 	@echo '    CASE=base        the unpatched kernel: what is lost, and why'
 	@echo '    CASE=unpreserved two NICs, only the first preserved'
 	@echo '    CASE=aborted     preserved, then taken back, then kexec'
+	@echo '    CASE=twice       two updates in a row'
+	@echo '    CASE=discard     the new kernel ends the session without taking anything back'
 	@echo '    RATE=500         frames per second and NIC'
 	@echo '    ACCEL=           QEMU accelerator (default: tcg,thread=single)'
 	@echo '    DEBUG=1          the debug kernel (KASAN, lockdep, ...)'
