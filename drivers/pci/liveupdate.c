@@ -367,7 +367,7 @@ static bool pci_lu_being_removed(struct pci_dev *dev)
 			device_unlock(&dev->dev);
 			return false;
 		}
-		msleep(10);
+		fsleep(10 * USEC_PER_MSEC);
 	}
 	return true;
 }

@@ -319,4 +319,5 @@ static struct kunit_suite iommufd_liveupdate_suite = {
 	.name = "iommufd-liveupdate",
 	.test_cases = iommufd_liveupdate_cases,
 };
+
 kunit_test_suite(iommufd_liveupdate_suite);

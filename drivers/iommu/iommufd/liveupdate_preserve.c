@@ -273,8 +273,13 @@ iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate_out *out,
 
 	rc = iommu_liveupdate_preserve_domain(hwpt_paging->common.domain,
 					      &hwpt->key);
-	if (rc)
+	if (rc) {
+		pr_warn("HWPT %u: %s: %pe\n", hwpt_paging->common.obj.id,
+			rc == -ENODEV ? "no device is attached" :
+					"its domain cannot be preserved",
+			ERR_PTR(rc));
 		return rc;
+	}
 	ser->key = hwpt->key;
 	return 0;
 }

@@ -302,7 +302,7 @@ TEST_F(liveupdate, preserve_twice)
 	ASSERT_EQ(0, close(session));
 }
 
-/* The device uses an HWPT that is not marked. */
+/* The device uses an HWPT that is not marked, the marked one has no device. */
 TEST_F(liveupdate, preserve_unmarked)
 {
 	struct vm *vm = &self->vm;
@@ -312,7 +312,7 @@ TEST_F(liveupdate, preserve_unmarked)
 	ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, other));
 
 	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(0, preserve_iommufd(vm));
+	ASSERT_EQ(-ENODEV, preserve_iommufd(vm));
 	ASSERT_GT(0, preserve_cdev(vm));
 }
 
@@ -438,16 +438,17 @@ TEST_F(liveupdate, preserve_detached)
 	ASSERT_EQ(0, device_detach(vm->device->fd));
 
 	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(0, preserve_iommufd(vm));
+	ASSERT_EQ(-ENODEV, preserve_iommufd(vm));
 	ASSERT_GT(0, preserve_cdev(vm));
 
-	/* What was preserved before it still is. */
+	/* Nothing is left of the attempt: the same session takes it once attached. */
+	ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, vm->hwpt_id));
+	ASSERT_EQ(0, preserve_iommufd(vm));
+	ASSERT_EQ(0, preserve_cdev(vm));
 	EXPECT_EQ(-EBUSY, iommufd_destroy(vm->iommu->iommufd, vm->hwpt_id));
 
 	ASSERT_EQ(0, close(vm->session));
 	vm->session = -1;
-
-	ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, vm->hwpt_id));
 	expect_free(_metadata, vm, other);
 }
 
