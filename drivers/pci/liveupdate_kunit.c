@@ -279,6 +279,7 @@ static struct kunit_suite pci_liveupdate_suite = {
 	.name = "pci-liveupdate-abi",
 	.test_cases = pci_liveupdate_cases,
 };
+
 kunit_test_suite(pci_liveupdate_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the PCI live update record");

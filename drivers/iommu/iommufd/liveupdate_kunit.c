@@ -119,10 +119,12 @@ static void test_top(struct kunit *test)
 /* One field set to something wrong, all else as it should be */
 #define EXPECT_REFUSED(test, h, field, value)				\
 	do {								\
-		handover_init(h);					\
-		(h)->field = (value);					\
+		struct handover *_h = (h);				\
+									\
+		handover_init(_h);					\
+		(field) = (value);					\
 		KUNIT_EXPECT_EQ_MSG(test, -EINVAL,			\
-				    iommufd_liveupdate_validate(&(h)->in), \
+				    iommufd_liveupdate_validate(&_h->in), \
 				    #field " = " #value);		\
 	} while (0)
 
@@ -130,65 +132,65 @@ static void test_hwpt(struct kunit *test)
 {
 	struct handover *h = handover_alloc(test);
 
-	EXPECT_REFUSED(test, h, hwpt[0].key, 0);
-	EXPECT_REFUSED(test, h, hwpt[2].key, 1);
-	EXPECT_REFUSED(test, h, hwpt[2].token, 0);
-	EXPECT_REFUSED(test, h, hwpt[1].ioas, 2);
-	EXPECT_REFUSED(test, h, hwpt[1].flags, IOMMUFD_LIVEUPDATE_HWPT_FLAGS + 1);
+	EXPECT_REFUSED(test, h, h->hwpt[0].key, 0);
+	EXPECT_REFUSED(test, h, h->hwpt[2].key, 1);
+	EXPECT_REFUSED(test, h, h->hwpt[2].token, 0);
+	EXPECT_REFUSED(test, h, h->hwpt[1].ioas, 2);
+	EXPECT_REFUSED(test, h, h->hwpt[1].flags, IOMMUFD_LIVEUPDATE_HWPT_FLAGS + 1);
 }
 
 static void test_ioas(struct kunit *test)
 {
 	struct handover *h = handover_alloc(test);
 
-	EXPECT_REFUSED(test, h, ioas[0].nr_areas, 2);
-	EXPECT_REFUSED(test, h, ioas[1].nr_areas, BIT_ULL(32) + 1);
-	EXPECT_REFUSED(test, h, ioas[1].reserved, 1);
-	EXPECT_REFUSED(test, h, allowed[0].ioas, 2);
-	EXPECT_REFUSED(test, h, allowed[0].reserved, 1);
-	EXPECT_REFUSED(test, h, allowed[0].last, SZ_1M);
+	EXPECT_REFUSED(test, h, h->ioas[0].nr_areas, 2);
+	EXPECT_REFUSED(test, h, h->ioas[1].nr_areas, BIT_ULL(32) + 1);
+	EXPECT_REFUSED(test, h, h->ioas[1].reserved, 1);
+	EXPECT_REFUSED(test, h, h->allowed[0].ioas, 2);
+	EXPECT_REFUSED(test, h, h->allowed[0].reserved, 1);
+	EXPECT_REFUSED(test, h, h->allowed[0].last, SZ_1M);
 }
 
 static void test_pages(struct kunit *test)
 {
 	struct handover *h = handover_alloc(test);
 
-	EXPECT_REFUSED(test, h, file[1].size, (u64)MAX_LFS_FILESIZE + 1);
-	EXPECT_REFUSED(test, h, pages[0].file, 2);
-	EXPECT_REFUSED(test, h, pages[0].length, 0);
-	EXPECT_REFUSED(test, h, pages[0].start, SZ_1M + 1);
-	EXPECT_REFUSED(test, h, pages[0].length, SZ_8M + 512);
-	EXPECT_REFUSED(test, h, pages[1].start, -(u64)SZ_64K);
-	EXPECT_REFUSED(test, h, pages[1].start, -(u64)SZ_32K);
+	EXPECT_REFUSED(test, h, h->file[1].size, (u64)MAX_LFS_FILESIZE + 1);
+	EXPECT_REFUSED(test, h, h->pages[0].file, 2);
+	EXPECT_REFUSED(test, h, h->pages[0].length, 0);
+	EXPECT_REFUSED(test, h, h->pages[0].start, SZ_1M + 1);
+	EXPECT_REFUSED(test, h, h->pages[0].length, SZ_8M + 512);
+	EXPECT_REFUSED(test, h, h->pages[1].start, -(u64)SZ_64K);
+	EXPECT_REFUSED(test, h, h->pages[1].start, -(u64)SZ_32K);
 }
 
 static void test_area(struct kunit *test)
 {
 	struct handover *h = handover_alloc(test);
 
-	EXPECT_REFUSED(test, h, area[3].ioas, 2);
-	EXPECT_REFUSED(test, h, area[0].pages, 2);
-	EXPECT_REFUSED(test, h, area[0].reserved, 1);
-	EXPECT_REFUSED(test, h, area[0].prot, 0);
-	EXPECT_REFUSED(test, h, area[0].prot, IOMMUFD_LIVEUPDATE_AREA_PROT + 1);
+	EXPECT_REFUSED(test, h, h->area[3].ioas, 2);
+	EXPECT_REFUSED(test, h, h->area[0].pages, 2);
+	EXPECT_REFUSED(test, h, h->area[0].reserved, 1);
+	EXPECT_REFUSED(test, h, h->area[0].prot, 0);
+	EXPECT_REFUSED(test, h, h->area[0].prot, IOMMUFD_LIVEUPDATE_AREA_PROT + 1);
 	/* Its pages are read only */
-	EXPECT_REFUSED(test, h, area[2].prot, IOMMUFD_LIVEUPDATE_AREA_WRITE);
-	EXPECT_REFUSED(test, h, area[0].length, 0);
-	EXPECT_REFUSED(test, h, area[0].length, SZ_4M - 1);
-	EXPECT_REFUSED(test, h, area[0].iova, SZ_1G - 1);
-	EXPECT_REFUSED(test, h, area[0].offset, 1);
+	EXPECT_REFUSED(test, h, h->area[2].prot, IOMMUFD_LIVEUPDATE_AREA_WRITE);
+	EXPECT_REFUSED(test, h, h->area[0].length, 0);
+	EXPECT_REFUSED(test, h, h->area[0].length, SZ_4M - 1);
+	EXPECT_REFUSED(test, h, h->area[0].iova, SZ_1G - 1);
+	EXPECT_REFUSED(test, h, h->area[0].offset, 1);
 	/* Beyond the pages, and wrapping around to within them */
-	EXPECT_REFUSED(test, h, area[1].offset, SZ_4M + PAGE_SIZE);
-	EXPECT_REFUSED(test, h, area[1].offset, -(u64)SZ_2M);
+	EXPECT_REFUSED(test, h, h->area[1].offset, SZ_4M + PAGE_SIZE);
+	EXPECT_REFUSED(test, h, h->area[1].offset, -(u64)SZ_2M);
 	/* Beyond the last IOVA */
-	EXPECT_REFUSED(test, h, area[3].iova, -(u64)SZ_4M);
+	EXPECT_REFUSED(test, h, h->area[3].iova, -(u64)SZ_4M);
 	/* Overlapping, or out of order */
-	EXPECT_REFUSED(test, h, area[1].iova, SZ_1G + SZ_4M - PAGE_SIZE);
-	EXPECT_REFUSED(test, h, area[2].iova, SZ_1M);
-	EXPECT_REFUSED(test, h, area[2].ioas, 1);
+	EXPECT_REFUSED(test, h, h->area[1].iova, SZ_1G + SZ_4M - PAGE_SIZE);
+	EXPECT_REFUSED(test, h, h->area[2].iova, SZ_1M);
+	EXPECT_REFUSED(test, h, h->area[2].ioas, 1);
 	/* Pages the file does not have */
-	EXPECT_REFUSED(test, h, file[0].size, SZ_8M);
-	EXPECT_REFUSED(test, h, file[1].size, SZ_64K - PAGE_SIZE);
+	EXPECT_REFUSED(test, h, h->file[0].size, SZ_8M);
+	EXPECT_REFUSED(test, h, h->file[1].size, SZ_64K - PAGE_SIZE);
 }
 
 /* What another rule would catch, had this not been the only thing wrong */
