@@ -7,6 +7,8 @@
 tree=$1
 shift
 if [[ source -ef $tree ]]; then
+	# kbuild has resolved it
+	[[ ! -L $tree ]] || tree=$(readlink -f "$tree")
 	exec ccache "${@//"$tree/"/source/}"
 fi
 exec ccache "$@"
