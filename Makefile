@@ -9,10 +9,16 @@ CASE    ?= main
 RATE    ?= 500
 ACCEL   ?=
 DEBUG   ?=
+MODE    ?= legacy
+IOMMU   ?=
+INTREMAP ?= on
+APPEND  ?=
+APPEND2 ?=
+KERNEL2 ?=
 FORCE   ?=
 NEW_BASE ?=
 V       ?=
-export BUILD KERNEL CASE RATE ACCEL DEBUG
+export BUILD KERNEL CASE RATE ACCEL DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL2
 # Empty is not the same as not given
 ifeq ($(ACCEL),)
 unexport ACCEL
@@ -34,6 +40,12 @@ help:
 	@echo '    RATE=500         frames per second and NIC'
 	@echo '    ACCEL=           QEMU accelerator (default: tcg,thread=single)'
 	@echo '    DEBUG=1          the debug kernel (KASAN, lockdep, ...)'
+	@echo '    MODE=legacy      mode of VT-d: legacy, second-stage, first-stage (both scalable)'
+	@echo '    IOMMU=           more properties of intel-iommu, like aw-bits=48,caching-mode=on'
+	@echo '    INTREMAP=on      interrupt remapping: on or off'
+	@echo '    APPEND=          more words for the command lines'
+	@echo '    APPEND2=         more words for that of the new kernel; -WORD takes one away'
+	@echo '    KERNEL2=         another image as the new kernel'
 	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
 	@echo '    STEPS="a b"      only these steps (tools/check.sh --list)'
 	@echo

@@ -79,7 +79,7 @@ case ${1-} in
 esac
 
 # What make exports for make run says nothing here.
-unset CASE DEBUG
+unset CASE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL2 DEVICES PLACE
 
 wanted=("$@")
 for w in "${wanted[@]}"; do

@@ -8,10 +8,11 @@ usage()
 {
 	cat <<EOF
 usage: initramfs.sh [--out FILE] [--add FILE[=NAME]]... [PROGRAM...]
-       initramfs.sh --outer INNER KERNEL --out FILE
+       initramfs.sh --outer INNER KERNEL [--append2 WORDS] --out FILE
 The first form packs busybox, tools/vm/init as /init and each PROGRAM (static)
 as /bin/NAME; --add puts FILE at /NAME. The second adds the kernel to jump to
-as /kernel, and INNER as /initrd2, to a copy of INNER.
+as /kernel, what is to change in its command line as /append2, and INNER as
+/initrd2, to a copy of INNER.
 EOF
 }
 
@@ -21,13 +22,14 @@ pack()
 }
 
 out=$BUILD/initramfs.gz
-inner= kernel= adds=
+inner= kernel= append2= adds=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
 	--out)		out=$2; shift 2 ;;
 	--add)		adds="$adds $2"; shift 2 ;;
 	--outer)	inner=$2 kernel=$3; shift 3 ;;
+	--append2)	append2=$2; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac
@@ -43,6 +45,7 @@ trap 'exit 130' INT TERM
 if [ -n "$inner" ]; then
 	cp "$inner" "$stage/initrd2"
 	cp "$kernel" "$stage/kernel"
+	printf '%s\n' "$append2" >"$stage/append2"
 	{ cat "$inner"; pack "$stage" | gzip -1; } >"$out.$$"
 	mv "$out.$$" "$out"
 	exit 0

@@ -18,6 +18,16 @@ Variables:
   RATE=500          frames per second and NIC
   ACCEL=ACCEL       QEMU accelerator (default: tcg,thread=single; kvm is only
                     used when asked for, and only if it can run the kernel)
+  MODE=legacy       mode of VT-d: legacy, second-stage (scalable), first-stage
+                    (scalable)
+  IOMMU=            more properties of the intel-iommu device, like
+                    aw-bits=48,caching-mode=on
+  INTREMAP=on       interrupt remapping: on or off
+  APPEND=           more words for the command line of the first kernel; those
+                    after it inherit them
+  APPEND2=          more words for the command line of the second kernel (and
+                    those after it); -WORD takes WORD of the first one's away
+  KERNEL2=FILE      image of the second kernel (default: that of the first)
   DEBUG=1           use the debug kernel
   BUILD=DIR         where the kernels are (default: build)
 Results: build/run (report.json, dma.svg, logs). The exit status is the verdict.
@@ -29,7 +39,9 @@ RATE=${RATE:-500}
 ACCEL=${ACCEL:-tcg,thread=single}
 DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
-kernel= kernel2= initrd= out=$BUILD/run
+MODE=${MODE:-legacy} IOMMU=${IOMMU:-} INTREMAP=${INTREMAP:-on}
+APPEND=${APPEND:-} APPEND2=${APPEND2:-}
+kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
@@ -52,6 +64,19 @@ esac
 case $RATE in
 ''|0*|*[!0-9]*)	die "RATE=$RATE is not a number of frames per second" ;;
 esac
+case $MODE in
+legacy)		iommu=intel-iommu sm=sm_off ;;
+second-stage)	iommu=intel-iommu,x-scalable-mode=on sm=sm_on ;;
+first-stage)	iommu=intel-iommu,x-scalable-mode=on,x-flts=on sm=sm_on ;;
+*)		die "MODE=$MODE: there is legacy, second-stage and first-stage" ;;
+esac
+case $INTREMAP in
+on)		unsafe= ;;
+# Else iommufd does not let a device be bound at all.
+off)		unsafe=iommufd.allow_unsafe_interrupts=1 ;;
+*)		die "INTREMAP=$INTREMAP: there is on and off" ;;
+esac
+iommu=$iommu,intremap=$INTREMAP${IOMMU:+,$IOMMU}
 
 # KASAN needs more memory, and its shadow would make the default scratch area
 # of KHO bigger than the machine.
@@ -116,17 +141,19 @@ esac
 
 host_tools
 # For each kernel to jump from, a layer with the one to jump to.
-"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd"
-[ $jumps = 1 ] ||
-	"$vm_dir/initramfs.sh" --outer "$sockets/initrd" "$kernel2" --out "$sockets/initrd"
+[ $jumps = 1 ] || {
+	"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd2"
+	initrd=$sockets/initrd2
+}
+"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --append2 "$APPEND2" --out "$sockets/initrd"
 
 # Eight slots apart at least: a NIC reserves room for its virtual functions.
 bdfs=0000:00:04.0
 [ $nics = 1 ] || bdfs=$bdfs,0000:00:08.0
 run_id=$(($$ * 1000 + $(date +%s) % 1000))
 append="$common_append earlyprintk=serial,ttyS0,115200
- kho=on liveupdate=on $scratch intel_iommu=on,sm_off
- job=run case=$CASE nics=$bdfs run_id=$run_id ${VM_APPEND:-}"
+ kho=on liveupdate=on $scratch intel_iommu=on,$sm $unsafe
+ job=run case=$CASE nics=$bdfs run_id=$run_id $APPEND"
 append=$(echo $append)
 
 set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
@@ -135,7 +162,7 @@ set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
 	-chardev socket,id=console,path="$sockets/console" -serial chardev:console \
 	-chardev socket,id=control,path="$sockets/control" -serial chardev:control \
 	-kernel "$kernel" -initrd "$sockets/initrd" -append "$append" \
-	-device intel-iommu -D "$new/trace.log" -msg timestamp=on
+	-device "$iommu" -D "$new/trace.log" -msg timestamp=on
 n=0
 while [ $n -lt $nics ]; do
 	set -- "$@" -netdev "dgram,id=n$n,local.type=unix,local.path=$sockets/qemu$n,remote.type=unix,remote.path=$sockets/host$n" \
@@ -147,7 +174,7 @@ while read -r event; do
 	set -- "$@" -trace "$event"
 done <"$vm_dir/trace-events"
 
-say "CASE=$CASE${DEBUG:+ DEBUG=1} RATE=$RATE ACCEL=$ACCEL, QEMU $qemu_version"
+say "CASE=$CASE MODE=$MODE${DEBUG:+ DEBUG=1} RATE=$RATE ACCEL=$ACCEL, QEMU $qemu_version"
 
 # In a network namespace of its own QEMU gets a longer queue from the sender,
 # so that a host that starves it for a moment does not look like a dead NIC.
