@@ -12,15 +12,23 @@
 #include <string.h>
 
 #define BUF_MAGIC	0x4c56554246303031ULL
+#define QUEUE_MAGIC	0x4c56554251303031ULL
 #define BUF_SIZE	2048u
 #define FRAME_MAGIC	0x4c564652u
 #define FRAME_ETHERTYPE	0x88b5u
 
-#define MAX_NICS	2
+#define MAX_NICS	32	/* streams: NICs, and NVMe drives alike */
 #define MAX_GENS	4	/* memfds per NIC over a run, numbered from 1 */
 #define MAX_RING	32768u
 
-/* What the guest writes at the start of a buffer it hands to the NIC. */
+/*
+ * What the guest writes at the start of a buffer it hands to the device. A page
+ * of the memfd that is no buffer, but one the device gets at all the same (a
+ * ring, a queue, a list of addresses), starts with QUEUE_MAGIC, its index being
+ * the number of the page in the memfd. "@ask scan", or a resume, makes the
+ * watcher look for both: that has to be after mapping, and before the first
+ * frame or the first use of the queue.
+ */
 struct buf_head {
 	uint64_t magic;
 	uint32_t nic;
@@ -47,6 +55,43 @@ struct frame_head {
 	uint64_t seq;
 	uint64_t send_ns;
 } __attribute__((packed));
+
+/*
+ * An NVMe drive streams by reading. Its image holds a frame in every BUF_SIZE
+ * bytes (NVME_BLOCKS blocks of 512 bytes; zero after the frame), send_ns 0, so
+ * what a read puts into a buffer is what a NIC would have put there. Frame SEQ
+ * (from 1) of stream NIC is at block nvme_lba(NIC, SEQ) of the only namespace;
+ * there is nothing before those of its own stream. So the block number alone
+ * tells the drive and the frame, in QEMU's trace, too.
+ *
+ * The guest reads NVME_BLOCKS blocks a command, each frame once and in order. A
+ * frame counts as sent, and as accepted, when QEMU takes the read from the
+ * submission queue. It must be in the buffer, and its completion in the queue.
+ * QEMU lets a number of reads a second happen, so those that have been queued
+ * are in flight for as long as the jump takes.
+ *
+ * A device that puts a header of its own before the frame (virtio-net) gets a
+ * descriptor of its own for that: the frame is at the start of the buffer.
+ */
+#define NVME_BLOCKS		(BUF_SIZE / 512)
+#define NVME_FRAMES		32768u
+#define NVME_FRAMES_SECOND	1024u	/* for the second memfd */
+#define NVME_FRAMES_PROVOKED	1024u	/* after the unmap: the last ones */
+
+static inline uint64_t nvme_lba(uint32_t nic, uint64_t seq)
+{
+	return ((uint64_t)nic * NVME_FRAMES + seq - 1) * NVME_BLOCKS;
+}
+
+/* What frame SEQ of a drive is there for. */
+static inline enum stage nvme_stage(uint64_t seq)
+{
+	if (seq > NVME_FRAMES - NVME_FRAMES_PROVOKED)
+		return STAGE_PROVOKED;
+	if (seq > NVME_FRAMES - NVME_FRAMES_PROVOKED - NVME_FRAMES_SECOND)
+		return STAGE_SECOND;
+	return STAGE_STREAM;
+}
 
 #define FRAME_MIN	(sizeof(struct frame_head) + 14)
 #define FRAME_MAX	1514u
