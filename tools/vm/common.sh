@@ -69,7 +69,7 @@ host_tool()
 
 host_tools()
 {
-	host_tool dmawatch dmawatch.c send.c watch.c roots.c
+	host_tool dmawatch dmawatch.c image.c send.c watch.c roots.c
 	host_tool judge judge.c measure.c report.c results.c
 }
 

@@ -25,7 +25,6 @@
 #define CONNECT_NS	20000000000ULL
 
 struct options opt = {
-	.nics = 1,
 	.rate = 500,
 	.len = 1024,
 	.timeout = 60,
@@ -42,6 +41,8 @@ struct line {
 	size_t len;
 	void (*handle)(struct line *l, char *text);
 };
+
+int rids[MAX_NICS];
 
 static FILE *marks, *console;
 static char step[64] = "starting QEMU";
@@ -153,6 +154,11 @@ static void answer(struct line *l, char *text)
 
 	if (nic >= opt.nics) {
 		reply(l, "err no such nic\n");
+	} else if (!strncmp(text, "scan", 4)) {
+		watch_scan();
+		reply(l, "ok\n");
+	} else if (!strncmp(text, "sent", 4) && opt.kind[nic] == KIND_NVME) {
+		reply(l, "err nobody sends to a drive\n");
 	} else if (!strncmp(text, "pause", 5)) {
 		send_pause(nic);
 		reply(l, "ok\n");
@@ -167,6 +173,16 @@ static void answer(struct line *l, char *text)
 		reply(l, "err unknown question\n");
 	}
 	fprintf(marks, "%lu\task\t%s\n", mono_ns(), text);
+}
+
+/* "dev=N bdf=DDDD:BB:DD.F ...", from /init of each kernel. */
+static void learn_rid(const char *text)
+{
+	unsigned int nic, bus, dev, fn;
+
+	if (sscanf(text, "dev=%u bdf=%*x:%x:%x.%x", &nic, &bus, &dev, &fn) == 4 &&
+	    nic < opt.nics)
+		rids[nic] = (bus & 255) << 8 | (dev & 31) << 3 | (fn & 7);
 }
 
 static void handle_control(struct line *l, char *text)
@@ -186,6 +202,7 @@ static void handle_control(struct line *l, char *text)
 		answer(l, text + 5);
 	} else if (!strncmp(text, "@info ", 6)) {
 		fprintf(marks, "%lu\tinfo\t%s\n", now, text + 6);
+		learn_rid(text + 6);
 	} else if (!strncmp(text, "@fail ", 6)) {
 		fprintf(marks, "%lu\tfail\t%s\n", now, text + 6);
 	}
@@ -291,24 +308,40 @@ static int serve(struct line *lines)
 static const char usage[] =
 "usage: dmawatch --dir DIR --ram FILE --ram-size BYTES --trace FILE [options]\n"
 "  --low-ram BYTES   memory below 4 GiB (default: all)\n"
-"  --nics N          1 or 2 (default 1)\n"
-"  --devfn N[,N]     where on bus 0 they are\n"
-"  --rate N          frames per second and NIC (default 500)\n"
+"  --devices KIND,.. what streams: igb, e1000e, virtio, nvme (default igb)\n"
+"  --rate N          frames per second and NIC (default 500; to a virtio a\n"
+"                    tenth of it, whose ring is short)\n"
 "  --len BYTES       per frame (default 1024)\n"
 "  --run-id N        number that marks the frames of this run\n"
 "  --timeout SECONDS give up after that (default 60)\n"
-"Writes marks.tsv, sends.tsv, arrivals.tsv, pages.tsv, roots.tsv, console.tsv\n"
-"and counters.tsv to DIR. Exit status: 0 the machine ended, 3 time-out.\n";
+"Writes an image for each nvme, and marks.tsv, sends.tsv, arrivals.tsv,\n"
+"pages.tsv, roots.tsv, console.tsv and counters.tsv to DIR. Exit status: 0 the machine\n"
+"ended, 3 time-out.\n";
+
+/* Up to a comma or the end; what is after a dash is a variety of the same. */
+static void parse_devices(const char *list)
+{
+	for (;; list++) {
+		if (opt.nics == MAX_NICS) {
+			fputs(usage, stderr);
+			exit(2);
+		}
+		opt.kind[opt.nics++] = !strncmp(list, "nvme", 4) ? KIND_NVME :
+			!strncmp(list, "virtio", 6) ? KIND_VIRTIO : KIND_NIC;
+		list += strcspn(list, ",");
+		if (!*list)
+			return;
+	}
+}
 
 static void parse(int argc, char **argv)
 {
 	static const struct option longs[] = {
 		{ "dir", 1, NULL, 'd' }, { "ram", 1, NULL, 'm' },
 		{ "ram-size", 1, NULL, 's' }, { "low-ram", 1, NULL, 'l' },
-		{ "trace", 1, NULL, 't' }, { "nics", 1, NULL, 'n' },
+		{ "trace", 1, NULL, 't' }, { "devices", 1, NULL, 'n' },
 		{ "rate", 1, NULL, 'r' }, { "len", 1, NULL, 'b' },
 		{ "run-id", 1, NULL, 'i' }, { "timeout", 1, NULL, 'T' },
-		{ "devfn", 1, NULL, 'f' },
 		{ "help", 0, NULL, 'h' }, { }
 	};
 	int c;
@@ -320,25 +353,21 @@ static void parse(int argc, char **argv)
 		case 't': opt.trace = optarg; break;
 		case 's': opt.ram_size = strtoull(optarg, NULL, 0); break;
 		case 'l': opt.low_ram = strtoull(optarg, NULL, 0); break;
-		case 'n': opt.nics = strtoul(optarg, NULL, 0); break;
+		case 'n': parse_devices(optarg); break;
 		case 'r': opt.rate = strtoul(optarg, NULL, 0); break;
 		case 'b': opt.len = strtoul(optarg, NULL, 0); break;
 		case 'i': opt.run_id = strtoul(optarg, NULL, 0); break;
 		case 'T': opt.timeout = strtoul(optarg, NULL, 0); break;
-		case 'f':
-			opt.devfn[0] = strtoul(optarg, &optarg, 0);
-			if (*optarg)
-				opt.devfn[1] = strtoul(optarg + 1, NULL, 0);
-			break;
 		case 'h': fputs(usage, stdout); exit(0);
 		default: fputs(usage, stderr); exit(2);
 		}
 	}
+	if (!opt.nics)
+		parse_devices("igb");
 	if (!opt.low_ram)
 		opt.low_ram = opt.ram_size;
 	if (!opt.dir || !opt.ram || !opt.ram_size || !opt.trace ||
-	    opt.nics < 1 || opt.nics > MAX_NICS || opt.devfn[0] > 255 ||
-	    opt.devfn[1] > 255 || !opt.rate || opt.rate > 100000 ||
+	    !opt.rate || opt.rate > 100000 ||
 	    opt.len < FRAME_MIN || opt.len > FRAME_MAX) {
 		fputs(usage, stderr);
 		exit(2);
@@ -368,7 +397,9 @@ int main(int argc, char **argv)
 	started = mono_ns();
 	fancy = isatty(2);
 
+	memset(rids, 0xff, sizeof(rids));
 	watch_open();
+	images_write();
 	marks = result_open("marks.tsv");
 	console = result_open("console.tsv");
 	send_start();

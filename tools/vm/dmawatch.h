@@ -12,6 +12,8 @@
 
 #include "frame.h"
 
+enum kind { KIND_NIC, KIND_VIRTIO, KIND_NVME };
+
 /* What the command line said. */
 struct options {
 	const char *dir;	/* sockets, and the results at the end */
@@ -19,15 +21,18 @@ struct options {
 	const char *trace;	/* QEMU's trace log */
 	uint64_t ram_size;	/* bytes */
 	uint64_t low_ram;	/* bytes of it below 4 GiB */
-	unsigned int nics;
+	unsigned int nics;	/* streams */
+	enum kind kind[MAX_NICS];
 	unsigned int rate;	/* frames per second and NIC */
 	unsigned int len;	/* bytes per frame */
 	unsigned int timeout;	/* seconds until the run is given up */
 	uint32_t run_id;
-	unsigned int devfn[MAX_NICS];	/* on bus 0 */
 };
 
 extern struct options opt;
+
+/* Bus and devfn of each, as the machine has said last; -1 before that. */
+extern int rids[MAX_NICS];
 
 static inline uint64_t now_ns(clockid_t clock)
 {
@@ -45,6 +50,9 @@ static inline uint64_t mono_ns(void)
 void die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 FILE *result_open(const char *name);
 void result_close(FILE *f);
+
+/* image.c */
+void images_write(void);
 
 /* send.c */
 void send_start(void);

@@ -17,7 +17,7 @@
 #include "judge.h"
 
 static char reason[512];
-static char listing[16384];
+static char listing[32768];
 
 /* One line of the report; the first one that fails is the verdict's reason. */
 static void check(int ok, const char *fmt, ...)
@@ -54,20 +54,32 @@ const char *count_of(uint64_t n)
 /* What must hold in every case. */
 static void judge_common(void)
 {
-	const char *text = guest_failure();
+	int refused = !strcmp(r->scenario, "refused");
+	const char *text = refused ? NULL : guest_failure();
+	unsigned int n, unknown = 0, moved = 0, blind = 0;
+	char key[32];
 
 	check(!text, "guest program: %s", text ? text : "no failure reported");
 	check(counter("timed_out") == 0, "the run ended by itself%s",
 	      counter("timed_out") ? ": it hangs, see console.log" : "");
 	text = splat();
 	check(!text, "kernel log: %s", text ? text : "no warning, no bug");
-	check(starting && new_linux && mark_time(r, "done"),
-	      "the machine went through kexec and the guest program to its end%s",
-	      !starting ? ": kexec never started" : !new_linux ?
-	      ": the new kernel never said a word" : "");
-	check(r->nr_pages > 0 && counter("buffers_nic0_gen1") > 0,
-	      "the watcher knows the guest's buffers: %s pages",
-	      count_of(r->nr_pages));
+	if (!refused)
+		check(starting && new_linux && mark_time(r, "done"),
+		      "the machine went through kexec and the guest program to its end%s",
+		      !starting ? ": kexec never started" : !new_linux ?
+		      ": the new kernel never said a word" : "");
+	for (n = 0; n < r->nics; n++) {
+		unknown += r->dev[n].bdf < 0;
+		moved += r->dev[n].moved > 0;
+		snprintf(key, sizeof(key), "buffers_nic%u_gen1", n);
+		blind += counter(key) <= 0;
+	}
+	check(r->nics && !unknown && !moved, "%u devices in place, %u missing, "
+	      "%u moved", r->nics - unknown - moved, unknown, moved);
+	check(r->nr_pages > 0 && !blind,
+	      "the watcher knows the guest's buffers: %s pages%s",
+	      count_of(r->nr_pages), blind ? ", not those of all devices" : "");
 	check(r->misplaced == 0, "%s frames in another NIC's buffers",
 	      count_of(r->misplaced));
 }
@@ -76,40 +88,56 @@ static void judge_common(void)
  * The guest's count of what it found must agree with what was seen outside: no
  * less than had been seen before, no more than had been sent by then.
  */
-static void judge_cross_check(void)
+static void judge_cross_check(unsigned int nic)
 {
-	int64_t when = mark_time(r, "checked");
-	int64_t frames = mark_arg(r, "checked", "frames", -1);
-	int64_t low = 0, high = 0;
+	int64_t bad = mark_arg(r, "checked", "bad", -1);
+	int64_t frames, when, low = 0, high = 0;
+	char who[16] = "", key[32];
 	size_t i;
 
+	snprintf(key, sizeof(key), "nic%u_checked", nic);
+	frames = info_number(key, &when);
+	if (frames < 0 && !nic) {
+		when = mark_time(r, "checked");
+		frames = mark_arg(r, "checked", "frames", -1);
+	}
 	for (i = 0; i < r->nr_sends; i++) {
 		const struct send *s = &r->sends[i];
 
-		if (s->nic || !s->arrival)
+		if (s->nic != nic || !s->arrival)
 			continue;
 		low += s->arrival < retrieve_begin;
 		high += s->time < when;
 	}
-	check(when && mark_arg(r, "checked", "bad", -1) == 0 && frames >= low &&
-	      frames <= high, "cross-check: the guest found %s frames (%s bad), "
-	      "seen from outside: %s to %s", frames < 0 ? "no" : count_of(frames),
-	      count_of(mark_arg(r, "checked", "bad", 0)), count_of(low),
-	      count_of(high));
+	if (preserved() > 1)
+		snprintf(who, sizeof(who), "device %u: ", nic);
+	check(when && bad == 0 && frames >= low && frames <= high,
+	      "%scross-check: the guest found %s frames (%s bad), seen from "
+	      "outside: %s to %s", who, frames < 0 ? "no" : count_of(frames),
+	      bad < 0 ? "unknown" : count_of(bad), count_of(low), count_of(high));
+}
+
+/* Which of the preserved devices this is, -1 if none. */
+static int preserved_device(const char *bdf)
+{
+	unsigned int n;
+
+	for (n = 0; n < preserved(); n++)
+		if (!strcmp(bdf_text(n), bdf))
+			return n;
+	return -1;
 }
 
 /* The roots the guest set between two points: what can be reached from them? */
 static void judge_roots(void)
 {
 	unsigned int handover = 0, strangers = 0, missing = 0, outside = 0;
-	unsigned int checked = 0, interrupts = 0;
-	int64_t first = NEVER, first_ir = NEVER;
-	uint64_t table = 0;
-	char nic0[12];
+	unsigned int checked = 0, interrupts = 0, walks = 0, n;
+	int64_t first = NEVER, first_ir = NEVER, walk = NEVER;
+	uint64_t table[MAX_NICS] = { 0 };
 	size_t i;
+	int nic;
 
-	snprintf(nic0, sizeof(nic0), "%02x:%02x.%x", r->bdf[0] >> 8,
-		 (r->bdf[0] >> 3) & 31, r->bdf[0] & 7);
 	for (i = 0; i < r->nr_roots; i++) {
 		const struct root *t = &r->roots[i];
 
@@ -125,30 +153,78 @@ static void judge_roots(void)
 		/* The first walk is that of the handover root. */
 		if (!first)
 			first = t->time;
+		walks += t->time != walk;
+		walk = t->time;
+		nic = strcmp(t->kind, "empty") ? preserved_device(t->bdf) : -1;
 		if (t->time == first) {
-			handover += strcmp(t->kind, "empty") != 0;
-			strangers += strcmp(t->bdf, nic0) &&
-				     strcmp(t->kind, "empty");
+			handover += nic >= 0;
+			strangers += nic < 0 && strcmp(t->kind, "empty");
 		}
-		if (strcmp(t->bdf, nic0))
+		if (nic < 0)
 			continue;
 		checked++;
 		outside += t->outside > 0;
-		if (!table)
-			table = t->table;
-		missing += t->table != table || !t->inside;
+		if (!table[nic])
+			table[nic] = t->table;
+		missing += t->table != table[nic] || !t->inside;
 	}
-	check(handover && !strangers && (!new_linux || first < new_linux),
-	      "handover root: %u devices in it that were not preserved%s",
-	      strangers, !handover ? "; none was ever set" :
+	/* A device that is not in a root at all is without its table, too. */
+	n = walks * preserved();
+	missing += n > checked ? n - checked : 0;
+	check(handover == preserved() && !strangers && (!new_linux || first < new_linux),
+	      "handover root: %u devices in it that were not preserved, %u of %u "
+	      "that were%s", strangers, handover, preserved(),
+	      !first ? "; none was ever set" :
 	      new_linux && first >= new_linux ? "; set by the new kernel" : "");
 	check(first_ir && !interrupts && (!new_linux || first_ir < new_linux),
 	      "handover interrupt table: %u entries present%s", interrupts,
 	      !first_ir ? "; none was ever set" :
 	      new_linux && first_ir >= new_linux ? "; set by the new kernel" : "");
 	check(checked && !missing && !outside,
-	      "roots set since: %u with the preserved device, %u without its table, "
-	      "%u that reach beyond the memfds", checked, missing, outside);
+	      "roots set since: %u, with %u entries of preserved devices, %u without "
+	      "their table, %u that reach beyond the memfds", walks, checked,
+	      missing, outside);
+}
+
+static void judge_iommu(const struct iommu_log *l)
+{
+	check(l->translation_off == 0, "translation switched off %u times",
+	      l->translation_off);
+	check(l->remapping_off == 0, "interrupt remapping switched off %u times",
+	      l->remapping_off);
+}
+
+/* Reads that were taken, completions that came of them. */
+static void judge_drives(int64_t from, int64_t to)
+{
+	unsigned int taken = reads_taken(), n, drives = 0;
+	struct nvme_log l = nvme_log(from, to), all = nvme_log(0, FOREVER);
+
+	for (n = 0; n < preserved(); n++)
+		drives += r->dev[n].kind == DEV_NVME;
+	if (drives)
+		check(taken && all.done >= taken && l.failed + l.errors == 0,
+		      "drives: %s reads taken, %s completed, %u failed, %u completions "
+		      "not written", count_of(taken), count_of(all.done), l.failed,
+		      l.errors);
+}
+
+/* The same for one of several devices, in one line. */
+static void judge_one_of(unsigned int nic, int64_t from, int64_t to,
+			 unsigned int frames)
+{
+	struct device_log d = device_log(nic, from, to);
+	struct frame_log f = frame_log(nic, 0, FOREVER);
+
+	check(f.blackout > 0 && !f.lost && !f.refused && f.after >= frames &&
+	      !d.faults && !d.resets && !d.master_clears && !d.decode_clears &&
+	      !d.d3s && d.translations > 0 && !d.strays,
+	      "device %u, %s at %s: %u frames sent, %u in the blackout, %u after, %u lost, "
+	      "%u refused; %u faults, %u resets, bus mastering cleared %u times, "
+	      "decoding %u, D3 %u; %s translations, %u outside", nic,
+	      r->dev[nic].name, bdf_text(nic), f.sent, f.blackout, f.after,
+	      f.lost, f.refused, d.faults, d.resets, d.master_clears,
+	      d.decode_clears, d.d3s, count_of(d.translations), d.strays);
 }
 
 /* What the preserved NIC must have been spared between streaming and finish. */
@@ -167,10 +243,7 @@ static void judge_preserved(const struct device_log *d, const struct iommu_log *
 	check(d->decode_clears == 0, "memory decoding cleared %u times",
 	      d->decode_clears);
 	check(d->d3s == 0, "sent to D3 %u times", d->d3s);
-	check(l->translation_off == 0, "translation switched off %u times",
-	      l->translation_off);
-	check(l->remapping_off == 0, "interrupt remapping switched off %u times",
-	      l->remapping_off);
+	judge_iommu(l);
 	check(d->translations > 0 && d->strays == 0,
 	      "%s translations, %s outside the memfds' pages",
 	      count_of(d->translations), count_of(d->strays));
@@ -180,14 +253,25 @@ static void judge_preserved(const struct device_log *d, const struct iommu_log *
 /* One live update that takes everything back; @from is when to start looking. */
 static void judge_jump(int64_t from, unsigned int frames)
 {
-	struct device_log d = device_log(0, from, finish_end ? finish_end : FOREVER);
-	struct iommu_log l = iommu_log(from, finish_end ? finish_end : FOREVER);
+	int64_t to = finish_end ? finish_end : FOREVER;
+	struct device_log d = device_log(0, from, to);
+	struct iommu_log l = iommu_log(from, to);
 	struct frame_log f = frame_log(0, 0, FOREVER);
+	unsigned int n;
 
-	judge_preserved(&d, &l, &f);
+	if (preserved() > 1) {
+		for (n = 0; n < preserved(); n++)
+			judge_one_of(n, from, to, 1);
+		judge_iommu(&l);
+		judge_roots();
+	} else {
+		judge_preserved(&d, &l, &f);
+	}
+	judge_drives(from, to);
 	check(attached != NEVER, "the new VMM holds the attached device");
 	check(f.after >= frames, "%s frames after the blackout", count_of(f.after));
-	judge_cross_check();
+	for (n = 0; n < preserved(); n++)
+		judge_cross_check(n);
 	check(finish_end != NEVER, "the session was finished");
 }
 
@@ -311,7 +395,7 @@ static void judge_loss(void)
 	      d.master_clears);
 	check(l.translation_off > 0, "reason: translation switched off %u times",
 	      l.translation_off);
-	judge_cross_check();
+	judge_cross_check(0);
 }
 
 static void judge_base(void)
@@ -359,7 +443,7 @@ static void judge_unpreserved(void)
 	judge_preserved(&d, &l, &f);
 	check(attached != NEVER, "the new VMM holds the attached device");
 	check(f.after > 0, "%s frames after the blackout", count_of(f.after));
-	judge_cross_check();
+	judge_cross_check(0);
 	check(finish_end != NEVER, "the session was finished");
 
 	check(f1.before > 0 && d1.master_clears > 0,
@@ -386,10 +470,40 @@ static void judge_unpreserved(void)
 	check(on.faults > 0 && on.translations == 0,
 	      "NIC 1: %u DMAs blocked, %u let through", on.faults,
 	      on.translations);
-	snprintf(text, sizeof(text), "Request device [0000:%02x:%02x.%x]",
-		 r->bdf[1] >> 8, (r->bdf[1] >> 3) & 31, r->bdf[1] & 7);
+	snprintf(text, sizeof(text), "Request device [0000:%s]", bdf_text(1));
 	check(new_linux && console_time(r, text, new_linux),
 	      "NIC 1: the new kernel's log names it");
+}
+
+/*
+ * Preserving fails for a reason that the log gives, and with the session closed
+ * the device just goes on. REASON= of run.sh is what the log has to say.
+ */
+static void judge_refused(void)
+{
+	static const char say[] = "failed; the device goes on receiving";
+	const char *text = guest_failure();
+	int64_t end = failure_time();
+	struct device_log d = device_log(0, streaming, end);
+	struct iommu_log l = iommu_log(streaming, end);
+	struct frame_log f = frame_log(0, 0, end);
+	const char *why = setting("reason");
+	int64_t begin = mark_time(r, "preserve-begin");
+
+	check(begin && text && strstr(text, say) &&
+	      atoi(info("preserve_errno")) == 95, "refused: %s",
+	      text ? text : "no, it worked");
+	check(*why && begin && console_time(r, why, begin), "the log says why: %s",
+	      *why ? why : "(no REASON= given)");
+	check(atoi(info("frames_after_failed_preserve")) >= 100 && f.lost == 0 &&
+	      f.refused == 0,
+	      "the device goes on: %s frames received since, %s lost of %s",
+	      info("frames_after_failed_preserve"), count_of(f.lost),
+	      count_of(f.sent));
+	check(d.faults + d.resets + d.master_clears + l.translation_off == 0,
+	      "undisturbed: %u faults, %u resets, bus mastering cleared %u times, "
+	      "translation off %u times", d.faults, d.resets, d.master_clears,
+	      l.translation_off);
 }
 
 int main(int argc, char **argv)
@@ -404,6 +518,7 @@ int main(int argc, char **argv)
 		{ "aborted", "undisturbed, then lost as expected", judge_aborted },
 		{ "twice", "pass", judge_twice },
 		{ "discard", "stopped as expected", judge_discard },
+		{ "refused", "refused as expected", judge_refused },
 	};
 	char verdict[600] = "";
 	unsigned int i;
@@ -417,7 +532,7 @@ int main(int argc, char **argv)
 	times_load(0);
 
 	judge_common();
-	went = starting && new_linux;
+	went = (starting && new_linux) || !strcmp(r->scenario, "refused");
 	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
 		if (strcmp(cases[i].name, r->scenario))
 			continue;

@@ -43,6 +43,18 @@ struct root {
 	unsigned int did;
 };
 
+/* Events of a device that do not say which one it is name its kind. */
+enum device_kind { DEV_E1000, DEV_VIRTIO, DEV_NVME };
+
+/* A device that streams. */
+struct device {
+	char name[24];			/* as in DEVICES= */
+	enum device_kind kind;
+	int bdf;			/* bus, device, function; -1 unknown */
+	unsigned int moved;		/* how often it was somewhere else later */
+	unsigned int pm, exp;		/* its capabilities, 0 if it has none */
+};
+
 enum event_kind {
 	EV_DMAR_ENABLE,		/* a = 0 or 1 */
 	EV_IR_ENABLE,		/* a = 0 or 1 */
@@ -50,8 +62,10 @@ enum event_kind {
 	EV_FAULT,		/* bdf, a = address, b = reason */
 	EV_TRANSLATE,		/* bdf, a = iova, b = gpa */
 	EV_CONFIG,		/* bdf, a = offset, b = value */
-	EV_SW_RESET,		/* by CTRL.RST */
-	EV_RESET,		/* any other way */
+	EV_SW_RESET,		/* by a register of the device; a = its kind */
+	EV_RESET,		/* any other way; likewise */
+	EV_NVME_DONE,		/* a = status */
+	EV_NVME_ERROR,		/* a completion that could not be written, and worse */
 };
 
 struct event {
@@ -70,8 +84,8 @@ struct results {
 	uint64_t *pages;		/* sorted */
 	size_t nr_marks, nr_sends, nr_console, nr_roots, nr_events, nr_pages;
 	uint64_t misplaced;		/* frames in another NIC's buffer */
+	struct device dev[MAX_NICS];
 	unsigned int nics;
-	unsigned int bdf[MAX_NICS];
 	char scenario[16];
 };
 
@@ -102,6 +116,10 @@ struct device_log {
 	uint64_t first_fault, first_stray;
 };
 
+struct nvme_log {
+	unsigned int done, failed, errors;
+};
+
 struct iommu_log {
 	unsigned int translation_off, remapping_off, roots;
 };
@@ -129,6 +147,7 @@ static inline int within(int64_t time, int64_t from, int64_t to)
 /* All over [from, to). */
 struct device_log device_log(unsigned int nic, int64_t from, int64_t to);
 struct iommu_log iommu_log(int64_t from, int64_t to);
+struct nvme_log nvme_log(int64_t from, int64_t to);
 struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);
 
 unsigned int frame_holes(unsigned int nic, int64_t to);
@@ -137,8 +156,13 @@ void count_stage3(unsigned int *sent, unsigned int *found);
 int64_t bus_master_on(unsigned int nic, int64_t from);
 const char *splat(void);
 const char *guest_failure(void);
+int64_t failure_time(void);
+int64_t info_number(const char *key, int64_t *when);
 const char *info(const char *key);
 const char *count_of(uint64_t n);
+const char *bdf_text(unsigned int nic);
+unsigned int preserved(void);
+unsigned int reads_taken(void);
 void report(const char *dir, const char *verdict, const char *listing);
 
 #endif /* LIVEUPDATE_JUDGE_H */

@@ -2,6 +2,7 @@
 /* What the judge asks of the raw results: counts over spans of time. */
 #define _GNU_SOURCE
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "judge.h"
@@ -9,14 +10,32 @@
 #define PCI_COMMAND_MEMORY	2
 #define PCI_COMMAND_MASTER	4
 
-/* Where QEMU's igb has its capabilities. */
-#define IGB_PMCSR		0x44
-#define IGB_DEVCTL		0xa8
+#define PCI_PM_CTRL		4
+#define PCI_EXP_DEVCTL		8
 #define DEVCTL_FLR		0x8000
 
 struct results *r;
 int64_t streaming, vmm_last, starting, new_linux, init_mark, attached;
 int64_t finish_begin, finish_end, retrieve_begin;
+
+/* The last mark of that name in the live update that starts at @since. */
+static int64_t mark_last(const char *name)
+{
+	int64_t jump = mark_time(r, "vmm-last"), last = NEVER;
+	size_t i, n = strlen(name);
+
+	for (i = 0; i < r->nr_marks; i++) {
+		const struct mark *m = &r->marks[i];
+
+		if (m->time < since || strcmp(m->kind, "mark"))
+			continue;
+		if (jump && m->time > jump && !strncmp(m->text, "vmm-last", 8))
+			break;
+		if (!strncmp(m->text, name, n) && (!m->text[n] || m->text[n] == ' '))
+			last = m->time;
+	}
+	return last;
+}
 
 void times_load(int64_t from)
 {
@@ -27,15 +46,17 @@ void times_load(int64_t from)
 	new_linux = starting ? console_time(r, "Linux version", starting) : NEVER;
 	init_mark = mark_time(r, "init");
 	retrieve_begin = mark_time(r, "retrieve-begin");
-	attached = mark_time(r, "attached");
-	finish_begin = mark_time(r, "finish-begin");
-	finish_end = mark_time(r, "finish-end");
+	/* Of several sessions the last one ends the blackout. */
+	attached = mark_last("attached");
+	finish_begin = mark_last("finish-begin");
+	finish_end = mark_last("finish-end");
 }
 
 struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 {
 	struct device_log d = { .master = -1 };
-	unsigned int command = 0, others = 0, resets = 0;
+	unsigned int command = 0, others = 0, resets = 0, other;
+	const struct device *dev = &r->dev[nic];
 	size_t i;
 
 	for (i = 0; i < r->nr_events; i++) {
@@ -43,15 +64,17 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 		int in = within(e->time, from, to);
 
 		if (e->kind == EV_SW_RESET || e->kind == EV_RESET) {
-			resets += in;
+			resets += in && e->a == dev->kind;
 			continue;
 		}
-		if (e->bdf != r->bdf[nic]) {
-			/* Reset events do not say of which NIC. */
-			if (in && e->kind == EV_CONFIG && r->nics > 1 &&
-			    e->bdf == r->bdf[!nic] && e->a == IGB_DEVCTL &&
-			    (e->b & DEVCTL_FLR))
-				others++;
+		if ((int)e->bdf != dev->bdf) {
+			/* Reset events do not say of which device. */
+			if (!in || e->kind != EV_CONFIG || !(e->b & DEVCTL_FLR))
+				continue;
+			for (other = 0; other < r->nics; other++)
+				others += (int)e->bdf == r->dev[other].bdf &&
+					  dev->kind == r->dev[other].kind &&
+					  e->a == r->dev[other].exp + PCI_EXP_DEVCTL;
 			continue;
 		}
 		if (e->kind == EV_CONFIG && e->a == 4) {
@@ -67,9 +90,10 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 		}
 		if (!in)
 			continue;
-		if (e->kind == EV_CONFIG && e->a == IGB_DEVCTL)
+		if (e->kind == EV_CONFIG && dev->exp &&
+		    e->a == dev->exp + PCI_EXP_DEVCTL)
 			d.flrs += !!(e->b & DEVCTL_FLR);
-		if (e->kind == EV_CONFIG && e->a == IGB_PMCSR)
+		if (e->kind == EV_CONFIG && dev->pm && e->a == dev->pm + PCI_PM_CTRL)
 			d.d3s += (e->b & 3) == 3;
 		if (e->kind == EV_FAULT && !d.faults++)
 			d.first_fault = e->a;
@@ -83,6 +107,53 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 	if (d.flrs > d.resets)
 		d.resets = d.flrs;
 	return d;
+}
+
+struct nvme_log nvme_log(int64_t from, int64_t to)
+{
+	struct nvme_log l = { 0 };
+	size_t i;
+
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+
+		if (!within(e->time, from, to))
+			continue;
+		l.done += e->kind == EV_NVME_DONE && !e->a;
+		l.failed += e->kind == EV_NVME_DONE && e->a;
+		l.errors += e->kind == EV_NVME_ERROR;
+	}
+	return l;
+}
+
+/* Reads that count for loss. */
+unsigned int reads_taken(void)
+{
+	unsigned int n = 0;
+	size_t i;
+
+	for (i = 0; i < r->nr_sends; i++)
+		n += r->dev[r->sends[i].nic].kind == DEV_NVME &&
+		     r->sends[i].stage <= STAGE_SECOND;
+	return n;
+}
+
+const char *bdf_text(unsigned int nic)
+{
+	static char text[16];
+	int bdf = r->dev[nic].bdf;
+
+	if (bdf < 0)
+		return "unknown";
+	snprintf(text, sizeof(text), "%02x:%02x.%x", bdf >> 8, (bdf >> 3) & 31,
+		 bdf & 7);
+	return text;
+}
+
+/* How many of the devices are preserved: the first ones. */
+unsigned int preserved(void)
+{
+	return strcmp(r->scenario, "unpreserved") ? r->nics : 1;
 }
 
 struct iommu_log iommu_log(int64_t from, int64_t to)
@@ -114,6 +185,8 @@ struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to)
 	struct frame_log f = { 0 };
 	size_t i;
 
+	if (r->dev[nic].kind == DEV_VIRTIO)
+		period *= VIRTIO_EVERY;
 	for (i = 0; i < r->nr_sends; i++) {
 		const struct send *s = &r->sends[i];
 
@@ -200,6 +273,34 @@ const char *guest_failure(void)
 	return NULL;
 }
 
+int64_t failure_time(void)
+{
+	size_t i;
+
+	for (i = 0; i < r->nr_marks; i++)
+		if (!strcmp(r->marks[i].kind, "fail"))
+			return r->marks[i].time;
+	return NEVER;
+}
+
+/* What KEY=N says since the start of this live update, and when; -1 if nothing. */
+int64_t info_number(const char *key, int64_t *when)
+{
+	size_t i, n = strlen(key);
+
+	for (i = 0; i < r->nr_marks; i++) {
+		const struct mark *m = &r->marks[i];
+
+		if (m->time < since || strcmp(m->kind, "info") ||
+		    strncmp(m->text, key, n) || m->text[n] != '=')
+			continue;
+		*when = m->time;
+		return strtoll(m->text + n + 1, NULL, 0);
+	}
+	*when = NEVER;
+	return -1;
+}
+
 const char *info(const char *key)
 {
 	size_t i, n = strlen(key);
@@ -220,7 +321,7 @@ int64_t bus_master_on(unsigned int nic, int64_t from)
 	for (i = 0; i < r->nr_events; i++) {
 		const struct event *e = &r->events[i];
 
-		if (e->kind == EV_CONFIG && e->bdf == r->bdf[nic] && e->a == 4 &&
+		if (e->kind == EV_CONFIG && (int)e->bdf == r->dev[nic].bdf && e->a == 4 &&
 		    (e->b & PCI_COMMAND_MASTER) && e->time >= from)
 			return e->time;
 	}

@@ -83,6 +83,64 @@ static void print_times(void)
 	printf("\n");
 }
 
+/* Of all preserved devices together; the longest gap is that of any. */
+static struct frame_log frames_all(int64_t from, int64_t to)
+{
+	struct frame_log all = { 0 }, f;
+	unsigned int n;
+
+	for (n = 0; n < preserved(); n++) {
+		f = frame_log(n, from, to);
+		all.sent += f.sent;
+		all.refused += f.refused;
+		all.before += f.before;
+		all.blackout += f.blackout;
+		all.after += f.after;
+		all.lost += f.lost;
+		if (f.longest_gap > all.longest_gap)
+			all.longest_gap = f.longest_gap;
+		/* A read waits for those before it. */
+		if (r->dev[n].kind != DEV_NVME &&
+		    f.longest_latency > all.longest_latency)
+			all.longest_latency = f.longest_latency;
+	}
+	return all;
+}
+
+static struct device_log devices_all(int64_t from, int64_t to)
+{
+	struct device_log all = { 0 }, d;
+	unsigned int n;
+
+	for (n = 0; n < preserved(); n++) {
+		d = device_log(n, from, to);
+		all.faults += d.faults;
+		all.resets += d.resets;
+		all.master_clears += d.master_clears;
+		all.decode_clears += d.decode_clears;
+		all.d3s += d.d3s;
+		all.translations += d.translations;
+		all.strays += d.strays;
+	}
+	return all;
+}
+
+static void put_devices(FILE *j)
+{
+	unsigned int n;
+
+	fprintf(j, ",\n  \"devices\": [");
+	for (n = 0; n < r->nics; n++) {
+		struct frame_log f = frame_log(n, 0, FOREVER);
+
+		fprintf(j, "%s\n    { \"kind\": ", n ? "," : "");
+		put_string(j, r->dev[n].name);
+		fprintf(j, ", \"bdf\": \"%s\", \"sent\": %u, \"in_blackout\": %u, "
+			"\"lost\": %u }", bdf_text(n), f.sent, f.blackout, f.lost);
+	}
+	fprintf(j, " ]");
+}
+
 /* @listing is what was checked. The times of the first live update are loaded. */
 void report(const char *dir, const char *verdict, const char *listing)
 {
@@ -90,11 +148,16 @@ void report(const char *dir, const char *verdict, const char *listing)
 	int unpreserved = !strcmp(r->scenario, "unpreserved");
 	int discard = !strcmp(r->scenario, "discard");
 	int64_t second = twice && finish_end ? finish_end + 1 : NEVER;
-	struct frame_log f = frame_log(0, 0, (unpreserved || discard) && finish_begin ?
-				       finish_begin : FOREVER), f2 = { 0 };
+	int refused = !strcmp(r->scenario, "refused");
+	struct frame_log f = frames_all(0, (unpreserved || discard) && finish_begin ?
+					finish_begin : refused ? failure_time() :
+					FOREVER), f2 = { 0 };
 	struct device_log d, late;
 	struct iommu_log l;
-	unsigned int provoked;
+	static const char * const settings[] = {
+		"mode", "iommu", "place", "share", "append", "append2", "kernel2",
+	};
+	unsigned int provoked, n;
 	char path[1024], tmp[1040];
 	int64_t begin = streaming, end;
 	FILE *j;
@@ -105,12 +168,14 @@ void report(const char *dir, const char *verdict, const char *listing)
 	end = finish_end ? finish_end : FOREVER;
 	if (discard && finish_begin)
 		end = finish_begin;
+	if (refused)
+		end = failure_time();
 	if (second) {
-		f2 = frame_log(0, 0, FOREVER);
+		f2 = frames_all(0, FOREVER);
 		times_load(0);
 	}
-	d = device_log(0, begin, end);
-	late = device_log(0, end, FOREVER);
+	d = devices_all(begin, end);
+	late = devices_all(end, FOREVER);
 	l = iommu_log(begin, end);
 
 	/* There the faults of the NIC that was not preserved are the provoked ones. */
@@ -129,6 +194,11 @@ void report(const char *dir, const char *verdict, const char *listing)
 		"  \"accel\": \"%s\",\n  \"qemu\": \"%s\",\n", r->scenario,
 		counter("debug") > 0 ? "true" : "false", setting("rate"),
 		setting("accel"), setting("qemu"));
+	for (n = 0; n < sizeof(settings) / sizeof(*settings); n++) {
+		fprintf(j, "  \"%s\": ", settings[n]);
+		put_string(j, setting(settings[n]));
+		fprintf(j, ",\n");
+	}
 	fprintf(j, "  \"frames_sent\": %u,\n  \"frames_refused\": %u,\n"
 		"  \"frames_before\": %u,\n  \"frames_in_blackout\": %u,\n"
 		"  \"frames_after\": %u,\n  \"frames_lost\": %u,\n"
@@ -148,10 +218,12 @@ void report(const char *dir, const char *verdict, const char *listing)
 		"  \"device_resets\": %u,\n  \"bus_master_clears\": %u,\n"
 		"  \"decode_clears\": %u,\n  \"d3_entries\": %u,\n"
 		"  \"translation_off\": %u,\n  \"remapping_off\": %u,\n"
-		"  \"translations\": %u,\n  \"translations_outside\": %u,\n"
-		"  \"verdict\": ", d.faults, provoked, d.resets, d.master_clears,
+		"  \"translations\": %u,\n  \"translations_outside\": %u",
+		d.faults, provoked, d.resets, d.master_clears,
 		d.decode_clears, d.d3s, l.translation_off, l.remapping_off,
 		d.translations, d.strays);
+	put_devices(j);
+	fprintf(j, ",\n  \"verdict\": ");
 	put_string(j, verdict);
 	fprintf(j, "\n}\n");
 	if (ferror(j) | fclose(j) || rename(tmp, path)) {
@@ -159,7 +231,8 @@ void report(const char *dir, const char *verdict, const char *listing)
 		exit(2);
 	}
 
-	printf("\nLive update, case %s%s: %s\n\n", r->scenario,
+	printf("\nLive update, case %s, %s, %s%s: %s\n\n", r->scenario,
+	       setting("mode"), setting("devices"),
 	       counter("debug") > 0 ? " (debug kernel)" : "", verdict);
 	printf("  frames     %s sent = %s before + %s in the blackout + %s after, %s lost\n",
 	       count_of(f.sent), count_of(f.before), count_of(f.blackout),

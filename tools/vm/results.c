@@ -145,6 +145,25 @@ static int by_frame(const void *a, const void *b)
 	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
+/*
+ * A read that QEMU took from a drive's queue is a frame sent. The events are
+ * there already.
+ */
+static void read_add(struct results *r, const struct event *e, uint64_t lba)
+{
+	uint64_t nr = lba / NVME_BLOCKS;
+	struct send *s;
+
+	if (nr / NVME_FRAMES >= MAX_NICS)
+		return;
+	s = ADD(r->sends, r->nr_sends);
+	s->time = e->time;
+	s->nic = nr / NVME_FRAMES;
+	s->seq = nr % NVME_FRAMES + 1;
+	s->stage = nvme_stage(s->seq);
+	s->accepted = 1;
+}
+
 /* Puts each arrival with the frame that was sent. */
 static void load_arrivals(struct results *r, const char *dir)
 {
@@ -252,9 +271,29 @@ static int parse_event(const char *line, struct event *e, int64_t offset)
 		e->kind = EV_ROOT;
 	} else if (!strncmp(p, "e1000e_core_ctrl_sw_reset", 25)) {
 		e->kind = EV_SW_RESET;
-		a = 0;
+		a = DEV_E1000;
 	} else if (!strncmp(p, "e1000e_cb_qdev_reset_hold", 25)) {
 		e->kind = EV_RESET;
+		a = DEV_E1000;
+	} else if (sscanf(p, "virtio_set_status vdev %*s val %lu", &a) == 1) {
+		if (a)
+			return 0;
+		e->kind = EV_RESET;
+		a = DEV_VIRTIO;
+	} else if (!strncmp(p, "pci_nvme_mmio_stopped", 21)) {
+		e->kind = EV_SW_RESET;
+		a = DEV_NVME;
+	} else if (!strncmp(p, "pci_nvme_pci_reset", 18)) {
+		e->kind = EV_RESET;
+		a = DEV_NVME;
+	} else if (sscanf(p, "pci_nvme_enqueue_req_completion cid %*u cqid %u dw0 %*s dw1 %*s status %lx",
+			  &bus, &a) == 2) {
+		if (!bus)	/* of an admin command */
+			return 0;
+		e->kind = EV_NVME_DONE;
+	} else if (!strncmp(p, "pci_nvme_err_addr_write", 23) ||
+		   !strncmp(p, "pci_nvme_err_cfs", 16)) {
+		e->kind = EV_NVME_ERROR;
 		a = 0;
 	} else {
 		return 0;
@@ -269,11 +308,19 @@ static void load_events(struct results *r, const char *dir)
 	FILE *f = open_file(dir, "trace.log");
 	char line[512];
 	struct event e;
+	uint64_t lba;
+	const char *p;
 
 	while (next_line(f, line, sizeof(line))) {
 		memset(&e, 0, sizeof(e));
-		if (parse_event(line, &e, offset))
+		if (parse_event(line, &e, offset)) {
 			*ADD(r->events, r->nr_events) = e;
+			continue;
+		}
+		p = strstr(line, ":pci_nvme_read ");
+		if (p && sscanf(p, ":pci_nvme_read cid %*u nsid %*u nlb %*u count %*u lba %lx",
+				&lba) == 1)
+			read_add(r, &e, lba);
 	}
 }
 
@@ -321,18 +368,44 @@ int64_t console_time(const struct results *r, const char *text, int64_t from)
 	return NEVER;
 }
 
-static void parse_nics(struct results *r)
+static void parse_devices(struct results *r)
 {
-	const char *p = setting("nics");
-	unsigned int bus, dev, fn;
+	const char *p = setting("devices");
 
-	while (r->nics < MAX_NICS &&
-	       sscanf(p, "%*x:%x:%x.%x", &bus, &dev, &fn) == 3) {
-		r->bdf[r->nics++] = bdf_pack(bus, dev, fn);
-		p = strchr(p, ',');
-		if (!p)
-			break;
-		p++;
+	while (r->nics < MAX_NICS && *p) {
+		struct device *d = &r->dev[r->nics++];
+
+		snprintf(d->name, sizeof(d->name), "%.*s",
+			 (int)strcspn(p, ","), p);
+		d->kind = !strncmp(p, "nvme", 4) ? DEV_NVME :
+			  !strncmp(p, "virtio", 6) ? DEV_VIRTIO : DEV_E1000;
+		d->bdf = -1;
+		p += strcspn(p, ",");
+		p += *p == ',';
+	}
+}
+
+/* Where they are, as /init of each kernel found them. */
+static void parse_places(struct results *r)
+{
+	unsigned int nic, bus, dev, fn, pm, exp;
+	size_t i;
+
+	for (i = 0; i < r->nr_marks; i++) {
+		struct device *d;
+
+		if (strcmp(r->marks[i].kind, "info") ||
+		    sscanf(r->marks[i].text, "dev=%u bdf=%*x:%x:%x.%x pm=%x exp=%x",
+			   &nic, &bus, &dev, &fn, &pm, &exp) != 6 ||
+		    nic >= r->nics)
+			continue;
+		d = &r->dev[nic];
+		if (d->bdf < 0) {
+			d->bdf = bdf_pack(bus, dev, fn);
+			d->pm = pm;
+			d->exp = exp;
+		}
+		d->moved += d->bdf != (int)bdf_pack(bus, dev, fn);
 	}
 }
 
@@ -343,13 +416,14 @@ struct results *results_load(const char *dir)
 	load_pairs(dir, "run.tsv");
 	load_pairs(dir, "counters.tsv");
 	snprintf(r->scenario, sizeof(r->scenario), "%s", setting("case"));
-	parse_nics(r);
+	parse_devices(r);
 	load_marks(r, dir);
+	parse_places(r);
 	load_console(r, dir);
 	load_sends(r, dir);
+	load_events(r, dir);
 	load_arrivals(r, dir);
 	load_pages(r, dir);
 	load_roots(r, dir);
-	load_events(r, dir);
 	return r;
 }

@@ -144,16 +144,17 @@ static void walk_remapping(uint64_t root, unsigned int entries)
 void roots_owners(void)
 {
 	const uint64_t *re = (const uint64_t *)watch_gpa(current_root);
-	const uint64_t *ce;
 	unsigned int nic;
 	struct row dummy;
 
-	if (!current_root || !re || !(re[0] & 1))
+	if (!current_root || !re)
 		return;
-	ce = (const uint64_t *)watch_gpa(re[0] & ADDR_MASK);
-	for (nic = 0; ce && nic < opt.nics; nic++) {
-		uint64_t lo = ce[opt.devfn[nic] * 2];
-		uint64_t hi = ce[opt.devfn[nic] * 2 + 1];
+	for (nic = 0; nic < opt.nics; nic++) {
+		uint64_t bus = rids[nic] < 0 ? 0 : re[(rids[nic] >> 8) * 2];
+		const uint64_t *ce = bus & 1 ? (const uint64_t *)
+			watch_gpa(bus & ADDR_MASK) : NULL;
+		uint64_t lo = ce ? ce[(rids[nic] & 255) * 2] : 0;
+		uint64_t hi = ce ? ce[(rids[nic] & 255) * 2 + 1] : 0;
 
 		if ((lo & 1) && ((lo >> 2) & 3) != 2)
 			walk_table(&dummy, lo & ADDR_MASK, (hi & 7) + 2, nic);

@@ -3,11 +3,13 @@
 # Take one machine through a live update under a stream of frames and judge it.
 set -eu
 . "$(dirname "$0")/common.sh"
+. "$vm_dir/shape.sh"
 
 usage()
 {
 	cat <<EOF
 usage: run.sh [--kernel FILE] [--kernel2 FILE] [--initrd FILE] [--out DIR]
+              [--no-plot]
 Variables:
   CASE=main         preserve, kexec, restore, all with the NIC running (default)
        base         the unpatched kernel: shows what is lost and why
@@ -15,7 +17,16 @@ Variables:
        aborted      preserved, then the session is closed again
        twice        main, and from the new kernel into a third one
        discard      preserved, but finished without being taken back
-  RATE=500          frames per second and NIC
+       refused      not preserved, for REASON, and undisturbed
+  REASON=           for CASE=refused: what the kernel log has to say
+  DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, with ATS),
+                    virtio-noats and nvme, up to 32, with commas between
+  PLACE=root        where they sit: on the root bus, port (each behind a root
+                    port), slot (same, hot-pluggable), switch (two switches
+                    deep), pci-bridge (behind one PCIe-to-PCI bridge)
+  SHARE=            what the devices have in common, see the guest program
+  RATE=500          frames per second and NIC; a tenth of it for virtio, a fifth
+                    for nvme
   ACCEL=ACCEL       QEMU accelerator (default: tcg,thread=single; kvm is only
                     used when asked for, and only if it can run the kernel)
   MODE=legacy       mode of VT-d: legacy, second-stage (scalable), first-stage
@@ -28,6 +39,7 @@ Variables:
   APPEND2=          more words for the command line of the second kernel (and
                     those after it); -WORD takes WORD of the first one's away
   KERNEL2=FILE      image of the second kernel (default: that of the first)
+  MEMORY=MB         of the machine (default: 2048; debug kernel: 3072)
   DEBUG=1           use the debug kernel
   BUILD=DIR         where the kernels are (default: build)
 Results: build/run (report.json, dma.svg, logs). The exit status is the verdict.
@@ -41,7 +53,7 @@ DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 MODE=${MODE:-legacy} IOMMU=${IOMMU:-} INTREMAP=${INTREMAP:-on}
 APPEND=${APPEND:-} APPEND2=${APPEND2:-}
-kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run
+kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run plot=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
@@ -49,18 +61,22 @@ while [ $# -gt 0 ]; do
 	--kernel2)	kernel2=$2; shift 2 ;;
 	--initrd)	initrd=$2; shift 2 ;;
 	--out)		out=$2; shift 2 ;;
+	--no-plot)	plot=; shift ;;
 	*)		usage >&2; exit 2 ;;
 	esac
 done
 
-nics=1 jumps=1
+DEVICES=${DEVICES:-} PLACE=${PLACE:-root} SHARE=${SHARE:-} REASON=${REASON:-}
+jumps=1 guest_case=$CASE
 case $CASE in
 main|aborted)	config=series ;;
 twice|discard)	config=series jumps=2 ;;
 base)		config=base ;;
-unpreserved)	config=series nics=2 ;;
-*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice and discard" ;;
+unpreserved)	config=series DEVICES=${DEVICES:-igb,igb} ;;
+refused)	config=series guest_case=main ;;
+*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice, discard and refused" ;;
 esac
+DEVICES=${DEVICES:-igb}
 case $RATE in
 ''|0*|*[!0-9]*)	die "RATE=$RATE is not a number of frames per second" ;;
 esac
@@ -76,14 +92,13 @@ on)		unsafe= ;;
 off)		unsafe=iommufd.allow_unsafe_interrupts=1 ;;
 *)		die "INTREMAP=$INTREMAP: there is on and off" ;;
 esac
-iommu=$iommu,intremap=$INTREMAP${IOMMU:+,$IOMMU}
 
 # KASAN needs more memory, and its shadow would make the default scratch area
 # of KHO bigger than the machine.
-memory_mb=2048 scratch= timeout=$((60 * jumps))
+memory_mb=${MEMORY:-2048} scratch= timeout=$((120 * jumps))
 if [ -n "$DEBUG" ]; then
 	if [ $config = base ]; then config=base-debug; else config=debug; fi
-	memory_mb=3072 timeout=$((300 * jumps))
+	memory_mb=${MEMORY:-3072} timeout=$((300 * jumps))
 	scratch="kho_scratch=128M,768M,64M page_poison=1"
 fi
 # q35 puts at most 2 GiB below the hole when there is more than 2.75 GiB.
@@ -147,13 +162,17 @@ host_tools
 }
 "$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --append2 "$APPEND2" --out "$sockets/initrd"
 
-# Eight slots apart at least: a NIC reserves room for its virtual functions.
-bdfs=0000:00:04.0
-[ $nics = 1 ] || bdfs=$bdfs,0000:00:08.0
+shape "$DEVICES" "$PLACE" "$RATE" "$sockets"
+# Rings for all that time, but not more than fits.
+ring=32768
+[ $count -le 4 ] || ring=16384
+[ $count -le 8 ] || ring=4096
+iommu=$iommu$shape_iommu,intremap=$INTREMAP${IOMMU:+,$IOMMU}
 run_id=$(($$ * 1000 + $(date +%s) % 1000))
 append="$common_append earlyprintk=serial,ttyS0,115200
  kho=on liveupdate=on $scratch intel_iommu=on,$sm $unsafe
- job=run case=$CASE nics=$bdfs run_id=$run_id $APPEND"
+ job=run case=$guest_case nics=$paths ring=$ring run_id=$run_id
+ ${SHARE:+share=$SHARE} $APPEND"
 append=$(echo $append)
 
 set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
@@ -163,18 +182,15 @@ set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
 	-chardev socket,id=control,path="$sockets/control" -serial chardev:control \
 	-kernel "$kernel" -initrd "$sockets/initrd" -append "$append" \
 	-device "$iommu" -D "$new/trace.log" -msg timestamp=on
-n=0
-while [ $n -lt $nics ]; do
-	set -- "$@" -netdev "dgram,id=n$n,local.type=unix,local.path=$sockets/qemu$n,remote.type=unix,remote.path=$sockets/host$n" \
-		-device "igb,netdev=n$n,addr=$((4 + 4 * n)).0,mac=02:00:00:00:01:0$n"
-	n=$((n + 1))
-done
+while read -r arg; do
+	set -- "$@" "$arg"
+done <"$sockets/shape"
 while read -r event; do
 	case $event in ''|\#*) continue ;; esac
 	set -- "$@" -trace "$event"
 done <"$vm_dir/trace-events"
 
-say "CASE=$CASE MODE=$MODE${DEBUG:+ DEBUG=1} RATE=$RATE ACCEL=$ACCEL, QEMU $qemu_version"
+say "CASE=$CASE MODE=$MODE DEVICES=$DEVICES PLACE=$PLACE${DEBUG:+ DEBUG=1} RATE=$RATE ACCEL=$ACCEL, QEMU $qemu_version"
 
 # In a network namespace of its own QEMU gets a longer queue from the sender,
 # so that a host that starves it for a moment does not look like a dead NIC.
@@ -187,7 +203,7 @@ fi
 : >"$new/trace.log"
 "$BUILD/vm/dmawatch" --dir "$sockets" --ram "$ram" \
 	--ram-size $((memory_mb << 20)) --low-ram $((low_mb << 20)) \
-	--trace "$new/trace.log" --nics $nics --devfn 0x20,0x40 --rate "$RATE" \
+	--trace "$new/trace.log" --devices "$DEVICES" --rate "$RATE" \
 	--run-id $run_id --timeout $timeout &
 watch=$!
 pids=$watch
@@ -219,14 +235,15 @@ fi
 
 mv "$sockets"/*.tsv "$new/"
 cut -f2- "$new/console.tsv" >"$new/console.log"
-printf 'case\t%s\nnics\t%s\nrate\t%s\naccel\t%s\nkernel\t%s\ndebug\t%s\nqemu\t%s\n' \
-	"$CASE" "$bdfs" "$RATE" "$ACCEL" "$kernel" "${DEBUG:-0}" \
-	"$qemu_version" >"$new/run.tsv"
+printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
+	iommu "$iommu" share "$SHARE" append "$APPEND" append2 "$APPEND2" \
+	reason "$REASON" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
+	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 
 verdict=0
 "$BUILD/vm/judge" "$new" >"$new/report.txt" || verdict=$?
 [ -s "$new/report.json" ] || die "the judge gave no verdict: see $new/report.txt"
-"$vm_dir/plot.sh" "$new" || verdict=1
+[ -z "$plot" ] || "$vm_dir/plot.sh" "$new" || verdict=1
 
 rm -rf "$out.old.$$"
 [ ! -e "$out" ] || mv "$out" "$out.old.$$"

@@ -90,10 +90,10 @@ static void send_one(struct port *p, unsigned int nic)
 static void *send_loop(void *unused)
 {
 	uint64_t period = 1000000000ULL / opt.rate;
-	uint64_t next = mono_ns();
+	uint64_t next = mono_ns(), tick;
 	unsigned int nic;
 
-	while (!stopping) {
+	for (tick = 0; !stopping; tick++) {
 		struct timespec ts;
 		uint64_t now;
 
@@ -111,7 +111,8 @@ static void *send_loop(void *unused)
 			;
 		pthread_mutex_lock(&lock);
 		for (nic = 0; nic < opt.nics; nic++)
-			if (ports[nic].active)
+			if (ports[nic].active &&
+			    !(tick % (opt.kind[nic] == KIND_VIRTIO ? VIRTIO_EVERY : 1)))
 				send_one(&ports[nic], nic);
 		pthread_mutex_unlock(&lock);
 	}
@@ -123,7 +124,8 @@ void send_start(void)
 	unsigned int nic;
 
 	for (nic = 0; nic < opt.nics; nic++)
-		port_open(&ports[nic], nic);
+		if (opt.kind[nic] != KIND_NVME)
+			port_open(&ports[nic], nic);
 	if (pthread_create(&thread, NULL, send_loop, NULL))
 		die("cannot start the sender");
 }
@@ -145,7 +147,7 @@ void send_resume(unsigned int nic, unsigned int stage)
 {
 	pthread_mutex_lock(&lock);
 	ports[nic].stage = stage;
-	ports[nic].active = 1;
+	ports[nic].active = opt.kind[nic] != KIND_NVME;
 	ports[nic].started = 1;
 	pthread_mutex_unlock(&lock);
 }

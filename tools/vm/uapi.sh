@@ -42,7 +42,7 @@ trap 'exit 143' TERM HUP
 log=$BUILD/uapi${DEBUG:+-debug}.log
 say "uAPI test in the $config kernel (log: $log)"
 vm_boot "$tmp/log" $limit $memory "$kernel" "$BUILD/initramfs.gz" \
-	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,sm_off job=uapi nics=0000:00:04.0" \
+	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,sm_off job=uapi nics=04.0" \
 	-device intel-iommu -device igb,addr=4.0
 mv "$tmp/log" "$log"
 

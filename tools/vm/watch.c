@@ -20,9 +20,9 @@
 #include "dmawatch.h"
 
 #define MAX_SLOTS	(1u << 19)
-#define MAX_RING_PAGES	1024u
+#define MAX_RING_PAGES	32768u
 #define POLL_NS		200000
-#define SWEEP_NS	100000000ULL
+#define SWEEP_NS	100000000ULL	/* or ten times what it takes */
 #define LOOK_AHEAD	8
 
 struct slot {
@@ -71,7 +71,7 @@ static int any_mapped;
 static struct slot *slots;
 static uint32_t nr_slots;
 static struct group groups[MAX_NICS][MAX_GENS];
-static struct ring_page ring_pages[MAX_RING_PAGES];
+static struct ring_page ring_pages[MAX_RING_PAGES];	/* queues, too */
 static uint32_t nr_ring_pages;
 
 static struct arrival *arrivals;
@@ -80,8 +80,7 @@ static size_t nr_arrivals, room_arrivals;
 static uint8_t *snapshot;
 static uint32_t snapshot_slots, snapshot_rings;
 static uint64_t snapshot_time, compare_time;
-static int64_t changed[MAX_NICS] = { -1, -1 };
-static int64_t changed_rings[MAX_NICS] = { -1, -1 };
+static int64_t changed[MAX_NICS], changed_rings[MAX_NICS];	/* -1: not looked */
 static uint64_t final_torn;
 
 /* Slots and arrivals. Writers are the scanner and the watching thread. */
@@ -92,6 +91,8 @@ static volatile int stopping;
 
 void watch_open(void)
 {
+	memset(changed, 0xff, sizeof(changed));
+	memset(changed_rings, 0xff, sizeof(changed_rings));
 	ram_fd = open(opt.ram, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (ram_fd < 0)
 		die("cannot create %s: %m", opt.ram);
@@ -200,9 +201,12 @@ static void scan_page(uint64_t off)
 {
 	struct buf_head h;
 	unsigned int i;
+	int queue = 0;
 
 	for (i = 0; i < 4096; i += BUF_SIZE) {
 		memcpy(&h, ram + off + i, sizeof(h));
+		queue |= !i && h.magic == QUEUE_MAGIC &&
+			 h.run_id == opt.run_id && h.nic < opt.nics;
 		if (h.magic != BUF_MAGIC || h.run_id != opt.run_id ||
 		    h.nic >= opt.nics || !h.gen || h.gen > MAX_GENS ||
 		    h.index >= MAX_RING ||
@@ -213,11 +217,11 @@ static void scan_page(uint64_t off)
 		pthread_mutex_unlock(&lock);
 	}
 
-	if (is_ring_page((const uint64_t *)(ram + off)) &&
+	if ((queue || is_ring_page((const uint64_t *)(ram + off))) &&
 	    nr_ring_pages < MAX_RING_PAGES && !known[off / BUF_SIZE]) {
 		pthread_mutex_lock(&lock);
 		known[off / BUF_SIZE] = KNOWN_RING;
-		ring_pages[nr_ring_pages].nic = -1;
+		ring_pages[nr_ring_pages].nic = queue ? (int)h.nic : -1;
 		ring_pages[nr_ring_pages].off = off;
 		ring_pages[nr_ring_pages++].iova =
 			*(const uint64_t *)(ram + off);
@@ -325,7 +329,7 @@ static void sweep(void)
 
 static void *watch_loop(void *unused)
 {
-	uint64_t swept = mono_ns();
+	uint64_t swept = mono_ns(), pause = SWEEP_NS, now;
 	unsigned int n, g;
 
 	while (!stopping) {
@@ -338,9 +342,13 @@ static void *watch_loop(void *unused)
 				if (groups[n][g].count)
 					group_poll(&groups[n][g]);
 		/* What came out of order. */
-		if (mono_ns() - swept > SWEEP_NS) {
+		now = mono_ns();
+		if (now - swept > pause) {
 			sweep();
 			swept = mono_ns();
+			pause = 10 * (swept - now);
+			if (pause < SWEEP_NS)
+				pause = SWEEP_NS;
 		}
 		pthread_mutex_unlock(&lock);
 	}
@@ -401,7 +409,8 @@ void watch_compare(void)
 	if (!snapshot)
 		return;
 	compare_time = mono_ns();
-	changed[0] = changed[1] = changed_rings[0] = changed_rings[1] = 0;
+	memset(changed, 0, sizeof(changed));
+	memset(changed_rings, 0, sizeof(changed_rings));
 	for (i = 0; i < snapshot_slots; i++)
 		if (memcmp(snapshot + (size_t)i * BUF_SIZE, ram + slots[i].off,
 			   BUF_SIZE))
