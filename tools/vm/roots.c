@@ -4,7 +4,8 @@
  * table, walk that table in the machine's memory: which devices can do DMA
  * through it, and does every page they reach belong to a memfd of the test?
  *
- * Legacy mode. Of a scalable-mode root only the pointer is noted.
+ * In scalable mode there is a PASID table between a device and its page table,
+ * and that can be of the first or of the second stage.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -20,7 +21,7 @@
 struct row {
 	uint64_t time;		/* of the walk */
 	uint64_t root;
-	uint64_t table;		/* second-stage table */
+	uint64_t table;		/* page table, 0 if none */
 	uint64_t inside, outside;
 	uint32_t bus, devfn;
 	uint32_t did;
@@ -32,12 +33,17 @@ struct row {
 static struct row *rows;
 static unsigned int nr_rows;
 static uint64_t current_root;
+static int current_scalable;
 static pthread_t thread;
 static volatile int stopping;
 
+/* Bits of which one makes an entry present: first stage P, second R or W. */
+#define FIRST_STAGE	1
+#define SECOND_STAGE	3
+
 /* Count the pages, or with @owner tell the watcher whose they are. */
 static void walk_table(struct row *r, uint64_t table, unsigned int level,
-		       int owner)
+		       unsigned int present, int owner)
 {
 	const uint64_t *pte = (const uint64_t *)watch_gpa(table);
 	unsigned int i;
@@ -49,10 +55,10 @@ static void walk_table(struct row *r, uint64_t table, unsigned int level,
 	for (i = 0; i < 512; i++) {
 		uint64_t e = pte[i], page, end;
 
-		if (!(e & 3))
+		if (!(e & present))
 			continue;
 		if (level > 1 && !(e & (1 << 7))) {
-			walk_table(r, e & ADDR_MASK, level - 1, owner);
+			walk_table(r, e & ADDR_MASK, level - 1, present, owner);
 			continue;
 		}
 		page = e & ADDR_MASK;
@@ -87,40 +93,120 @@ static struct row *row_add(uint64_t root, int scalable, uint64_t time)
 	return r;
 }
 
-static void walk_root(uint64_t root)
+static const uint64_t *context_of(uint64_t root, unsigned int bus,
+				  unsigned int devfn, int scalable)
 {
 	const uint64_t *re = (const uint64_t *)watch_gpa(root);
+	const uint64_t *ce;
+	uint64_t e;
+
+	if (!re)
+		return NULL;
+	e = re[bus * 2 + (scalable && devfn >= 0x80)];
+	if (!(e & 1))
+		return NULL;
+	ce = (const uint64_t *)watch_gpa(e & ADDR_MASK);
+	if (!ce)
+		return NULL;
+	ce += scalable ? (devfn & 0x7f) * 4 : devfn * 2;
+	return ce[0] & 1 ? ce : NULL;
+}
+
+/* Where an entry leads to; counts what cannot be judged as outside. */
+static void walk_legacy(struct row *r, const uint64_t *ce, int owner)
+{
+	r->did = (ce[1] >> 8) & 0xffff;
+	r->table = ce[0] & ADDR_MASK;
+	if (((ce[0] >> 2) & 3) == 2)
+		r->outside++;		/* pass-through */
+	else
+		walk_table(r, r->table, (ce[1] & 7) + 2, SECOND_STAGE, owner);
+}
+
+static void walk_pasid_entry(struct row *r, const uint64_t *pe, int owner)
+{
+	r->did = pe[1] & 0xffff;
+	switch ((pe[0] >> 6) & 7) {
+	case 1:
+		r->table = pe[2] & ADDR_MASK;
+		walk_table(r, r->table, 4 + ((pe[2] >> 2) & 3), FIRST_STAGE,
+			   owner);
+		break;
+	case 2:
+		r->table = pe[0] & ADDR_MASK;
+		walk_table(r, r->table, ((pe[0] >> 2) & 7) + 2, SECOND_STAGE,
+			   owner);
+		break;
+	default:			/* pass-through, nested */
+		r->outside++;
+	}
+}
+
+/* PASID 0 is that of requests without; the use of another one is outside. */
+static void walk_scalable(struct row *r, const uint64_t *ce, int owner)
+{
+	const uint64_t *dir = (const uint64_t *)watch_gpa(ce[0] & ADDR_MASK);
+	unsigned int nr = 1u << (((ce[0] >> 9) & 7) + 7), i, n;
+	uint64_t rid_pasid = ce[1] & 0xfffff;
+
+	for (i = 0; i < nr; i++) {
+		const uint64_t *pe;
+
+		if (i % 512 == 0)
+			dir = (const uint64_t *)watch_gpa((ce[0] & ADDR_MASK) +
+							  i * 8);
+		if (!dir) {
+			r->outside++;
+			return;
+		}
+		if (!(dir[i % 512] & 1))
+			continue;
+		pe = (const uint64_t *)watch_gpa(dir[i % 512] & ADDR_MASK);
+		for (n = 0; pe && n < 64; n++, pe += 8) {
+			if (!(pe[0] & 1))
+				continue;
+			if (i * 64 + n == rid_pasid)
+				walk_pasid_entry(r, pe, owner);
+			else
+				r->outside++;
+		}
+		if (!pe)
+			r->outside++;
+	}
+}
+
+static void walk_context(struct row *r, const uint64_t *ce, int scalable,
+			 int owner)
+{
+	if (scalable)
+		walk_scalable(r, ce, owner);
+	else
+		walk_legacy(r, ce, owner);
+}
+
+static void walk_root(uint64_t root, int scalable)
+{
 	unsigned int bus, devfn, found = 0;
 	uint64_t time = mono_ns();	/* one for all rows of one walk */
+	const uint64_t *ce;
 	struct row *r;
 
-	for (bus = 0; re && bus < 256; bus++) {
-		const uint64_t *ce;
-
-		if (!(re[bus * 2] & 1))
-			continue;
-		ce = (const uint64_t *)watch_gpa(re[bus * 2] & ADDR_MASK);
-		for (devfn = 0; ce && devfn < 256; devfn++) {
-			uint64_t lo = ce[devfn * 2], hi = ce[devfn * 2 + 1];
-
-			if (!(lo & 1))
+	for (bus = 0; bus < 256; bus++) {
+		for (devfn = 0; devfn < 256; devfn++) {
+			ce = context_of(root, bus, devfn, scalable);
+			if (!ce)
 				continue;
-			r = row_add(root, 0, time);
+			r = row_add(root, scalable, time);
 			if (!r)
 				return;
 			found++;
 			r->bus = bus;
 			r->devfn = devfn;
-			r->did = (hi >> 8) & 0xffff;
-			r->table = lo & ADDR_MASK;
-			if (((lo >> 2) & 3) == 2)
-				r->outside = 1;		/* pass-through */
-			else
-				walk_table(r, r->table, (hi & 7) + 2, -1);
+			walk_context(r, ce, scalable, -1);
 		}
 	}
 	if (!found) {
-		r = row_add(root, 0, time);
+		r = row_add(root, scalable, time);
 		if (r)
 			r->empty = 1;
 	}
@@ -143,21 +229,16 @@ static void walk_remapping(uint64_t root, unsigned int entries)
 /* Whose page is which, by the page tables that are in use now. */
 void roots_owners(void)
 {
-	const uint64_t *re = (const uint64_t *)watch_gpa(current_root);
+	const uint64_t *ce;
 	unsigned int nic;
 	struct row dummy;
 
-	if (!current_root || !re)
-		return;
-	for (nic = 0; nic < opt.nics; nic++) {
-		uint64_t bus = rids[nic] < 0 ? 0 : re[(rids[nic] >> 8) * 2];
-		const uint64_t *ce = bus & 1 ? (const uint64_t *)
-			watch_gpa(bus & ADDR_MASK) : NULL;
-		uint64_t lo = ce ? ce[(rids[nic] & 255) * 2] : 0;
-		uint64_t hi = ce ? ce[(rids[nic] & 255) * 2 + 1] : 0;
-
-		if ((lo & 1) && ((lo >> 2) & 3) != 2)
-			walk_table(&dummy, lo & ADDR_MASK, (hi & 7) + 2, nic);
+	for (nic = 0; current_root && nic < opt.nics; nic++) {
+		ce = rids[nic] < 0 ? NULL :
+			context_of(current_root, rids[nic] >> 8, rids[nic] & 255,
+				   current_scalable);
+		if (ce)
+			walk_context(&dummy, ce, current_scalable, nic);
 	}
 }
 
@@ -194,11 +275,9 @@ static void *roots_loop(void *unused)
 			   &root, &scalable) != 2)
 			continue;
 		root &= ADDR_MASK;
-		current_root = scalable ? 0 : root;
-		if (scalable)
-			row_add(root, 1, mono_ns());
-		else
-			walk_root(root);
+		current_root = root;
+		current_scalable = scalable;
+		walk_root(root, scalable);
 	}
 	if (f)
 		fclose(f);
@@ -227,8 +306,8 @@ void roots_write(void)
 		const struct row *r = &rows[i];
 
 		fprintf(f, "%lu\t0x%lx\t%s", r->time, r->root,
-			r->scalable ? "scalable" : r->empty ? "empty" :
-			r->remapping ? "interrupts" : "legacy");
+			r->remapping ? "interrupts" : r->empty ? "empty" :
+			r->scalable ? "scalable" : "legacy");
 		fprintf(f, "\t%02x:%02x.%x\t%u\t0x%lx\t%lu\t%lu\n", r->bus,
 			r->devfn >> 3, r->devfn & 7, r->did, r->table,
 			r->inside, r->outside);
