@@ -13,6 +13,8 @@ Builds build/obj-CONFIG/arch/x86/boot/bzImage:
   base        build/base, the unpatched kernel (default for CASE=base)
   debug       build/linux with KASAN, lockdep and the like (default for DEBUG=1)
   base-debug  build/base likewise
+  other       build/linux, with another configuration, to jump to
+  modules     the same with iommufd and vfio as modules
   kunit       build/linux, small, with the KUnit tests
   base-kunit  build/base likewise
 --tree takes another tree. A kernel whose tree did not change is not built
@@ -69,6 +71,17 @@ progress()
 		END { if (fancy && n) printf "\n" >"/dev/stderr" }'
 }
 
+# All modules, flat, for the initramfs of this kernel.
+pack_modules()
+{
+	pm=$(mktemp -d)
+	mkdir -p "$pm/lib/modules"
+	find "$obj" -name '*.ko' -exec cp {} "$pm/lib/modules" \;
+	(cd "$pm" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) |
+		gzip -1 >"$obj/modules.gz"
+	rm -rf "$pm"
+}
+
 build()
 {
 	config=$1
@@ -81,6 +94,8 @@ build()
 	series)		fragments="kernel series" ;;
 	base-debug)	fragments="kernel debug" ;;
 	debug)		fragments="kernel series debug" ;;
+	other)		fragments="kernel series other" ;;
+	modules)	fragments="kernel series other modules" ;;
 	base-kunit)	fragments="kunit" ;;
 	kunit)		fragments="kunit kunit-series" ;;
 	*)		die "no such kernel: $config (see --help)" ;;
@@ -126,14 +141,17 @@ build()
 	[ ! -s "$obj/unmet" ] ||
 		die "$src does not take: $(tr '\n' ' ' <"$obj/unmet")"
 
+	targets=bzImage
+	! grep -q '^CONFIG_MODULES=y' "$obj/.config" || targets="bzImage modules"
 	say "the $config kernel, from $src (log: $log)"
-	{ make -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" -j"${JOBS:-$(nproc)}" bzImage 2>&1 &&
+	{ make -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" -j"${JOBS:-$(nproc)}" $targets 2>&1 &&
 		echo done >"$obj/done"; } | tee "$log" | progress "$config"
 	if [ ! -f "$obj/done" ]; then
 		grep -a -E "(error|Error |undefined reference|No space)" "$log" | head -20 >&2
 		die "building the $config kernel failed, see $log"
 	fi
-	rm -f "$obj/done"
+	rm -f "$obj/done" "$obj/modules.gz"
+	[ "$targets" = bzImage ] || pack_modules
 	printf '%s\n' "$now" >"$obj/built-from"
 }
 

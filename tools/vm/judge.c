@@ -257,6 +257,7 @@ static void judge_jump(int64_t from, unsigned int frames)
 	struct device_log d = device_log(0, from, to);
 	struct iommu_log l = iommu_log(from, to);
 	struct frame_log f = frame_log(0, 0, FOREVER);
+	const char *log2 = setting("log2");
 	unsigned int n;
 
 	if (preserved() > 1) {
@@ -268,6 +269,9 @@ static void judge_jump(int64_t from, unsigned int frames)
 		judge_preserved(&d, &l, &f);
 	}
 	judge_drives(from, to);
+	if (*log2)
+		check(console_time(r, log2, new_linux) != NEVER,
+		      "the new kernel says: %s", log2);
 	check(attached != NEVER, "the new VMM holds the attached device");
 	check(f.after >= frames, "%s frames after the blackout", count_of(f.after));
 	for (n = 0; n < preserved(); n++)

@@ -38,7 +38,11 @@ Variables:
                     after it inherit them
   APPEND2=          more words for the command line of the second kernel (and
                     those after it); -WORD takes WORD of the first one's away
-  KERNEL2=FILE      image of the second kernel (default: that of the first)
+  LOG2=             what the log of the second kernel has to say
+  KERNEL1=NAME      the first kernel, by the name build.sh has for it (default:
+                    the one for CASE and DEBUG)
+  KERNEL2=FILE      image of the second kernel, or the name of one that build.sh
+                    has built, like other (default: that of the first)
   MEMORY=MB         of the machine (default: 2048; debug kernel: 3072)
   DEBUG=1           use the debug kernel
   BUILD=DIR         where the kernels are (default: build)
@@ -53,6 +57,7 @@ DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 MODE=${MODE:-legacy} IOMMU=${IOMMU:-} INTREMAP=${INTREMAP:-on}
 APPEND=${APPEND:-} APPEND2=${APPEND2:-}
+LOG2=${LOG2:-} KERNEL1=${KERNEL1:-}
 kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run plot=1
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -105,8 +110,14 @@ fi
 low_mb=$memory_mb
 [ $memory_mb -lt 2816 ] || low_mb=2048
 
-kernel=${kernel:-$BUILD/obj-$config/arch/x86/boot/bzImage}
-kernel2=${kernel2:-$kernel}
+kernel=${kernel:-$BUILD/obj-${KERNEL1:-$config}/arch/x86/boot/bzImage}
+case $kernel2 in
+'')	kernel2=$kernel ;;
+*/*)	;;
+*)	[ -f "$BUILD/obj-$kernel2/arch/x86/boot/bzImage" ] ||
+		die "KERNEL2=$kernel2: run 'tools/vm/build.sh $kernel2' first"
+	kernel2=$BUILD/obj-$kernel2/arch/x86/boot/bzImage ;;
+esac
 initrd=${initrd:-$BUILD/initramfs.gz}
 for image in "$kernel" "$kernel2"; do
 	[ -f "$image" ] || die "$image is missing: run 'make kernel' first"
@@ -118,6 +129,7 @@ need gnuplot gnuplot-nox
 mkdir -p "$BUILD"
 need_space "$BUILD" 300
 need_space /dev/shm $memory_mb
+need_space /tmp 300
 
 new=$BUILD/run.new.$$
 sockets=$(mktemp -d /tmp/liveupdate-run.XXXXXX)
@@ -155,7 +167,13 @@ kvm*)
 esac
 
 host_tools
-# For each kernel to jump from, a layer with the one to jump to.
+# The second kernel has its modules in its initramfs, if it has any. For each
+# kernel to jump from, a layer with the one to jump to.
+modules=${kernel2%/arch/x86/boot/bzImage}/modules.gz
+[ ! -f "$modules" ] || {
+	cat "$initrd" "$modules" >"$sockets/initrd3"
+	initrd=$sockets/initrd3
+}
 [ $jumps = 1 ] || {
 	"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd2"
 	initrd=$sockets/initrd2
@@ -233,11 +251,13 @@ if [ $status != 3 ] && [ $((status + qemu_status)) != 0 ]; then
 		"watcher exit status $status"
 fi
 
+# A trace that ends early would hide what it does not show.
+need_space "$BUILD" 50
 mv "$sockets"/*.tsv "$new/"
 cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
 	iommu "$iommu" share "$SHARE" append "$APPEND" append2 "$APPEND2" \
-	reason "$REASON" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
+	reason "$REASON" log2 "$LOG2" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
 	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 
 verdict=0

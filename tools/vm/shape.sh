@@ -23,8 +23,8 @@ shape_place()
 		;;
 	switch)
 		[ $n != 0 ] || printf '%s\n' \
-			-device pcie-root-port,id=port,bus=pcie.0,addr=4.0,chassis=100,slot=100 \
-			-device x3130-upstream,id=upper,bus=port \
+			-device pcie-root-port,id=top,bus=pcie.0,addr=4.0,chassis=100,slot=100 \
+			-device x3130-upstream,id=upper,bus=top \
 			-device xio3130-downstream,id=between,bus=upper,addr=0.0,chassis=101,slot=101 \
 			-device x3130-upstream,id=lower,bus=between
 		printf '%s\n' -device "xio3130-downstream,id=port$n,bus=lower,addr=$n.0,chassis=$n,slot=$n"
@@ -34,8 +34,8 @@ shape_place()
 	pci-bridge)
 		[ $n != 0 ] ||
 			printf '%s\n' -device pcie-pci-bridge,id=bridge,bus=pcie.0,addr=4.0
-		bus=bridge addr=$((n + 1)).0
-		path=$(printf '04.0/%02x.0' $((n + 1)))
+		bus=bridge addr=$((2 * n + 1)).0
+		path=$(printf '04.0/%02x.0' $((2 * n + 1)))
 		;;
 	esac
 	paths=${paths:+$paths,}$path
@@ -49,7 +49,7 @@ shape()
 	case $place in
 	root)		most=6 ;;
 	port|slot|switch) most=32 ;;
-	pci-bridge)	most=16 ;;
+	pci-bridge)	most=6 ;;
 	*)		die "PLACE=$place: there is root, port, slot, switch and pci-bridge" ;;
 	esac
 	# pciehp instead of ACPI, as on real machines

@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# What is missing or full is one clear line, and ctrl-C leaves nothing behind.
+set -euo pipefail
+
+case ${1:-} in
+-h|--help)	echo "usage: errors-test.sh: prints TAP; needs the series kernel and the initramfs"; exit 0 ;;
+esac
+
+dir=$(cd "$(dirname "$0")" && pwd)
+export BUILD=${BUILD:-$(cd "$dir/../.." && pwd)/build}
+kernel=$BUILD/obj-series/arch/x86/boot/bzImage
+initrd=$BUILD/initramfs.gz
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+n=0 failed=0
+
+result() {
+	n=$((n + 1))
+	[[ $1 == ok ]] || failed=$((failed + 1))
+	echo "$1 $n - errors: $2"
+	[[ $1 == ok ]] || sed 's/^/# /' "$tmp/out"
+}
+
+# one_line TEXT WHAT COMMAND...: fails, saying TEXT in its only line.
+one_line() {
+	local text=$1 what=$2 rc=0
+	shift 2
+	"$@" >"$tmp/out" 2>&1 </dev/null || rc=$?
+	if (( rc )) && [[ $(wc -l <"$tmp/out") == 1 ]] && grep -qF "$text" "$tmp/out"; then
+		result ok "$what"
+	else
+		result "not ok" "$what (exit status $rc)"
+	fi
+}
+
+# small PLACE SIZE COMMAND...: with a file system of SIZE there.
+small() {
+	unshare -m sh -c 'mount -t tmpfs -o size="$2" small "$1" && shift 2 && exec "$@"' sh "$@"
+}
+
+mkdir "$tmp/bin" "$tmp/build"
+printf '#!/bin/sh\necho "QEMU emulator version 7.2.17 (Debian 1:7.2+dfsg-7+deb12u15)"\n' >"$tmp/bin/qemu-system-x86_64"
+chmod +x "$tmp/bin/qemu-system-x86_64"
+one_line "QEMU 7.2.17 is too old" "an old QEMU" \
+	env PATH="$tmp/bin:$PATH" "$dir/run.sh" --kernel "$kernel" --initrd "$initrd"
+one_line "run 'make kernel' first" "no kernel" "$dir/run.sh" --kernel "$tmp/none"
+one_line "MODE=third" "a mode that is not there" env MODE=third "$dir/run.sh"
+one_line "DEVICES=igb,ne2k" "a device that is not there" env DEVICES=igb,ne2k "$dir/run.sh"
+one_line "KERNEL2=none" "another kernel that is not there" env KERNEL2=none "$dir/run.sh"
+
+if unshare -m true 2>/dev/null; then
+	one_line "no space: $tmp/build" "no space to work in" \
+		small "$tmp/build" 50m env BUILD="$tmp/build" "$dir/run.sh" --kernel "$kernel" --initrd "$initrd"
+	one_line "no space: /dev/shm" "no space for the machine's memory" \
+		small /dev/shm 1g "$dir/run.sh" --kernel "$kernel" --initrd "$initrd"
+	ln -s "$BUILD/linux" "$tmp/linux"
+	one_line "no space: $tmp/build" "no space for a kernel" \
+		small "$tmp/build" 50m env BUILD="$tmp/build" "$dir/build.sh" --tree "$BUILD/linux" series
+else
+	for what in "no space to work in" "no space for the machine's memory" "no space for a kernel"; do
+		n=$((n + 1))
+		echo "ok $n - errors: $what # SKIP cannot mount"
+	done
+fi
+
+# As from a terminal: to all of a process group that does not ignore it.
+left() {
+	ls -d "$BUILD"/run.new.* /dev/shm/liveupdate-run.* /tmp/liveupdate-run.* 2>/dev/null || :
+}
+left >"$tmp/before"
+set -m
+DEVICES=igb,nvme "$dir/run.sh" --out "$tmp/run" >"$tmp/out" 2>&1 </dev/null &
+group=$!
+set +m
+for (( i = 0; i < 600; i++ )); do
+	! grep -q 'kernel boot' "$tmp/out" || break
+	sleep 0.1
+done
+kill -INT -- "-$group"
+rc=0
+wait "$group" || rc=$?
+pids=$(ps -e -o pid=,pgid=,args= | awk -v g="$group" '$2 == g')
+left >"$tmp/after"
+if (( i < 600 && rc == 130 )) && [[ -z $pids && ! -e $tmp/run ]] && cmp -s "$tmp/before" "$tmp/after"; then
+	result ok "ctrl-C leaves no process and no file"
+else
+	{ echo "exit status $rc, processes: $pids"; diff "$tmp/before" "$tmp/after" || :; } >>"$tmp/out"
+	result "not ok" "ctrl-C leaves no process and no file"
+fi
+echo "1..$n"
+(( ! failed ))
