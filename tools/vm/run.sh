@@ -186,10 +186,15 @@ ring=32768
 [ $count -le 4 ] || ring=16384
 [ $count -le 8 ] || ring=4096
 iommu=$iommu$shape_iommu,intremap=$INTREMAP${IOMMU:+,$IOMMU}
+# Above all memory, but not above what the IOMMU can do.
+iova=0x10000000000
+case $IOMMU in
+*aw-bits=39*)	iova=0x4000000000 ;;
+esac
 run_id=$(($$ * 1000 + $(date +%s) % 1000))
 append="$common_append earlyprintk=serial,ttyS0,115200
  kho=on liveupdate=on $scratch intel_iommu=on,$sm $unsafe
- job=run case=$guest_case nics=$paths ring=$ring run_id=$run_id
+ job=run case=$guest_case nics=$paths ring=$ring iova=$iova run_id=$run_id
  ${SHARE:+share=$SHARE} $APPEND"
 append=$(echo $append)
 
@@ -215,7 +220,7 @@ say "CASE=$CASE MODE=$MODE DEVICES=$DEVICES PLACE=$PLACE${DEBUG:+ DEBUG=1} RATE=
 set -- qemu-system-x86_64 "$@"
 if unshare -n true 2>/dev/null; then
 	set -- unshare -n sh -c \
-		'echo 64 >/proc/sys/net/unix/max_dgram_qlen; exec "$@"' sh "$@"
+		'echo 256 >/proc/sys/net/unix/max_dgram_qlen; exec "$@"' sh "$@"
 fi
 
 : >"$new/trace.log"
@@ -256,7 +261,7 @@ need_space "$BUILD" 50
 mv "$sockets"/*.tsv "$new/"
 cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
-	iommu "$iommu" share "$SHARE" append "$APPEND" append2 "$APPEND2" \
+	iommu "$iommu" intremap "$INTREMAP" share "$SHARE" append "$APPEND" append2 "$APPEND2" \
 	reason "$REASON" log2 "$LOG2" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
 	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 
