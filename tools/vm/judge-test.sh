@@ -66,6 +66,34 @@ awk -v dir="$tmp/good" -v realtime=500000000000 '
 		printf "realtime_minus_monotonic_ns\t%.0f000\ntimed_out\t0\nbuffers_nic0_gen1\t32768\nbuffers_nic0_gen2\t1024\n", realtime >(dir "/counters.tsv")
 	}'
 
+# The same with a second device: a drive, whose reads 1 to 2500 QEMU takes one by
+# one. Its stream number is 1.
+cp -r "$tmp/good" "$tmp/two"
+awk -v dir="$tmp/two" -v realtime=500000000000 '
+	function at(s) { return 1000000000 + s * 1000000 }
+	function trace(s, text,  t) {
+		t = at(s) + realtime
+		printf "42@%d.%06d:%s\n", int(t / 1000000), t % 1000000, text >>(dir "/trace.log")
+	}
+	function root(s, addr) { printf "%.0f000\t0x%s\tscalable\t00:06.0\t8\t0x6000\t2000\t0\n", at(s + 0.001), addr >>(dir "/roots.tsv") }
+	BEGIN {
+		printf "%.0f000\tinfo\tdev=1 bdf=0000:00:06.0 pm=0x60 exp=0x80\n", at(0.5) >>(dir "/marks.tsv")
+		printf "%.0f000\tinfo\tnic1_checked=1250\n", at(6.05) >>(dir "/marks.tsv")
+		trace(0.5, "pci_cfg_write nvme 00:06.0 @0x4 <- 0x107")
+		for (i = 1; i <= 2500; i++) {
+			gpa = 268435456 + i * 2048
+			trace(1 + i * 0.004, sprintf("pci_nvme_read cid %d nsid 1 nlb 4 count 2048 lba 0x%x", i, (32768 + i - 1) * 4))
+			trace(1 + i * 0.004, sprintf("vtd_dmar_translate dev 00:06.00 iova 0x%x -> gpa 0x%x mask 0xfff", 1108101562368 + i * 2048, gpa))
+			trace(1.0005 + i * 0.004, "pci_nvme_enqueue_req_completion cid " i " cqid 1 dw0 0x0 dw1 0x0 status 0x0")
+			printf "%.0f000\t1\t1\t1\t1\t%d\t%d\t0x%x\n", at(1.0003 + i * 0.004), i, i, gpa >>(dir "/arrivals.tsv")
+		}
+		for (i = 0; i < 1400; i++) printf "0x%x\tbuffer\t1\t1\t%d\n", 268435456 + i * 4096, i >>(dir "/pages.tsv")
+		root(4.005, "2000"); root(5.0, "2000")
+		printf "buffers_nic1_gen1\t32768\n" >>(dir "/counters.tsv")
+	}'
+sed -i 's/igb/igb,nvme/; s/legacy/second-stage/' "$tmp/two/run.tsv"
+for f in trace.log roots.tsv; do sort -o "$tmp/two/$f" "$tmp/two/$f"; done
+
 n=0 failed=0
 # expect STATUS REASON WHAT: judge $tmp/run, made from the good one.
 expect()
@@ -85,7 +113,7 @@ expect()
 good()
 {
 	rm -rf "$tmp/run"
-	cp -r "$tmp/good" "$tmp/run"
+	cp -r "$tmp/${1:-good}" "$tmp/run"
 }
 
 # trace SECONDS TEXT: add a line to the trace.
@@ -182,6 +210,86 @@ expect 1 "FAIL: before FINISH" "discard: nothing was tried before FINISH"
 good; edit 's/main/unpreserved/; s/igb/igb,igb/' run.tsv
 printf '1000500000000\tinfo\tdev=1 bdf=0000:00:06.0 pm=0x40 exp=0xa0\n' >>"$tmp/run/marks.tsv"
 expect 1 "FAIL  NIC 1 received 0" "unpreserved: no second NIC"
+
+# Several devices, each at its own place
+good two
+expect 0 "second-stage, igb,nvme: pass" "a card and a drive"
+good two; edit '6200d' arrivals.tsv
+expect 1 "FAIL: device 1, nvme at 00:06.0: 2500 frames sent, 500 in the blackout, 1251 after, 1 lost" "a read of the second device lost"
+good two; edit '2000d' arrivals.tsv
+expect 1 "FAIL: device 0, igb at 00:04.0: 5500 frames sent, 999 in the blackout, 3001 after, 1 lost" "a frame of the first device lost"
+good two; edit '/completion cid 1000 /d' trace.log
+expect 1 "FAIL: drives: 2,500 reads taken, 2,499 completed" "a read without its completion"
+good two; edit '/completion cid 1000 /s/status 0x0/status 0x4/' trace.log
+expect 1 "2,499 completed, 1 failed" "a read that failed"
+good two; trace 5 "pci_nvme_err_addr_write addr 0x10200000000"
+expect 1 "1 completions not written" "a completion that could not be written"
+good two; trace 5 "pci_nvme_pci_reset PCI Function Level Reset"
+expect 1 "FAIL: device 1, nvme" "the drive was reset"
+good two; trace 5 "pci_nvme_mmio_stopped cleared controller enable bit"
+expect 1 "FAIL: device 1, nvme" "the drive was stopped by register"
+good two; trace 5 "e1000e_cb_qdev_reset_hold E1000E qdev reset hold"
+expect 1 "FAIL: device 0, igb" "the card was reset"
+good two; trace 5 "vtd_dmar_fault sid 0x30 fault 6 addr 0x10000000000 write 1"
+expect 1 "FAIL: device 1, nvme" "a fault of the second device"
+good two; trace 5 "pci_cfg_write nvme 00:06.0 @0x4 <- 0x103"; sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 1 "bus mastering cleared 1 times" "bus mastering of the second device cleared"
+good two; trace 5 "pci_cfg_write nvme 00:06.0 @0x64 <- 0x3"
+expect 1 "D3 1" "the second device sent to D3"
+good two; edit 's/00:06.0\t8/01:06.0\t8/' roots.tsv
+expect 1 "FAIL: handover root: 1 devices in it that were not preserved, 1 of 2" "a wrong requester id in the handover root"
+good two; edit '/00:06.0/d' roots.tsv
+expect 1 "FAIL: handover root: 0 devices in it that were not preserved, 1 of 2" "the second device is not in the handover root"
+good two; edit '/00:06.0/{x;s/^/x/;/^xx$/{x;d};x}' roots.tsv
+expect 1 "1 without their table" "a later root without the second device"
+good two; edit '/dev=1/d' marks.tsv
+expect 1 "FAIL: 1 devices in place, 1 missing" "a device nobody has reported"
+good two; printf '1005800000000\tinfo\tdev=1 bdf=0000:01:06.0 pm=0x60 exp=0x80\n' >>"$tmp/run/marks.tsv"
+expect 1 "FAIL: 1 devices in place, 0 missing, 1 moved" "a device that is elsewhere in the new kernel"
+good two; edit '/nic1_checked/d' marks.tsv
+expect 1 "FAIL: device 1: cross-check" "the guest did not look at the second device's memory"
+good two; edit 's/nic1_checked=1250/nic1_checked=1200/' marks.tsv
+expect 1 "FAIL: device 1: cross-check" "the guest found less of the second device"
+good two; edit '/buffers_nic1/d' counters.tsv
+expect 1 "not those of all devices" "the watcher did not find the second device's buffers"
+
+# What the log has to say
+good; printf 'log2\tthe hardware wins\n' >>"$tmp/run/run.tsv"
+expect 1 "FAIL: the new kernel says: the hardware wins" "a line missing in the new kernel's log"
+good; printf 'log2\tthe hardware wins\n' >>"$tmp/run/run.tsv"; printf '1005000000000\tDMAR: the hardware wins\n' >>"$tmp/run/console.tsv"
+expect 0 "pass" "the line is there"
+good; printf 'log2\tthe hardware wins\n' >>"$tmp/run/run.tsv"; edit '1s/^/1000100000000\tDMAR: the hardware wins\n/' console.tsv
+expect 1 "FAIL: the new kernel says" "only the old kernel says it"
+good; printf 'intremap\toff\n' >>"$tmp/run/run.tsv"
+expect 1 "FAIL: no table of interrupts" "a table of interrupts without remapping"
+
+# A refusal: made of the run up to preserve
+refused()
+{
+	good
+	sed -i 's/main/refused/' "$tmp/run/run.tsv"
+	printf 'reason\tshares its group\n' >>"$tmp/run/run.tsv"
+	sed -i '/preserve-end/,$d' "$tmp/run/marks.tsv"
+	printf '%s\n' '1003600000000	info	preserve_errno=95' '1003700000000	info	frames_after_failed_preserve=100' \
+		'1003800000000	fail	preserve cdev of NIC 0: failed; the device goes on receiving: Operation not supported (errno 95)' >>"$tmp/run/marks.tsv"
+	printf '1003600000000\tvfio-pci: shares its group\n' >>"$tmp/run/console.tsv"
+}
+refused
+expect 0 "refused as expected" "a refusal with its reason"
+refused; edit '/shares its group/d' console.tsv
+expect 1 "FAIL: the log says why" "a refusal without a reason"
+refused; edit 's/preserve_errno=95/preserve_errno=16/' marks.tsv
+expect 1 "FAIL: refused" "a refusal with another errno"
+refused; edit 's/failed; the device goes on/no frame/' marks.tsv
+expect 1 "FAIL: refused" "a failure that is no refusal"
+refused; edit '/\tfail\t/d' marks.tsv
+expect 1 "FAIL: refused: no, it worked" "it was not refused"
+refused; edit '1200d' arrivals.tsv
+expect 1 "FAIL: the device goes on" "a frame lost around the refusal"
+refused; edit 's/preserve=100/preserve=9/' marks.tsv
+expect 1 "FAIL: the device goes on" "the device stops after the refusal"
+refused; trace 3 "e1000e_core_ctrl_sw_reset Doing SW reset"
+expect 1 "FAIL: undisturbed: 0 faults, 1 resets" "the device was reset on the way"
 
 echo "1..$n"
 [ $failed = 0 ]

@@ -21,7 +21,7 @@
 
 #define MAX_SLOTS	(1u << 19)
 #define MAX_RING_PAGES	32768u
-#define POLL_NS		200000
+#define POLL_NS		500000
 #define SWEEP_NS	100000000ULL	/* or ten times what it takes */
 #define LOOK_AHEAD	8
 
