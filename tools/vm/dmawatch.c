@@ -196,7 +196,7 @@ static void handle_control(struct line *l, char *text)
 		if (!strncmp(text + 6, "retrieve-begin", 14))
 			in_background(compare_task);
 		if (!strncmp(text + 6, "streaming", 9) ||
-		    !strncmp(text + 6, "finish-begin", 12))
+		    strstr(text + 6, "finish-begin"))
 			roots_owners();
 	} else if (!strncmp(text, "@ask ", 5)) {
 		answer(l, text + 5);

@@ -53,6 +53,7 @@ struct device {
 	int bdf;			/* bus, device, function; -1 unknown */
 	unsigned int moved;		/* how often it was somewhere else later */
 	unsigned int pm, exp;		/* its capabilities, 0 if it has none */
+	int no_reset;			/* there is no way to */
 };
 
 enum event_kind {
@@ -163,6 +164,19 @@ const char *count_of(uint64_t n);
 const char *bdf_text(unsigned int nic);
 unsigned int preserved(void);
 unsigned int reads_taken(void);
+
+/* judge.c: a line of the report */
+void check(int ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* jump.c */
+void judge_cross_check(unsigned int nic);
+void judge_preserved(const struct device_log *d, const struct iommu_log *l,
+		     const struct frame_log *f);
+void judge_main(void);
+void judge_vmms(void);
+void judge_twice(void);
+
+/* report.c */
 void report(const char *dir, const char *verdict, const char *listing);
 
 #endif /* LIVEUPDATE_JUDGE_H */

@@ -155,7 +155,7 @@ void report(const char *dir, const char *verdict, const char *listing)
 	struct device_log d, late;
 	struct iommu_log l;
 	static const char * const settings[] = {
-		"mode", "iommu", "place", "share", "append", "append2", "kernel2",
+		"mode", "iommu", "place", "guest", "append", "append2", "kernel2",
 	};
 	unsigned int provoked, n;
 	char path[1024], tmp[1040];

@@ -389,6 +389,7 @@ static void parse_devices(struct results *r)
 static void parse_places(struct results *r)
 {
 	unsigned int nic, bus, dev, fn, pm, exp;
+	const char *p;
 	size_t i;
 
 	for (i = 0; i < r->nr_marks; i++) {
@@ -404,6 +405,8 @@ static void parse_places(struct results *r)
 			d->bdf = bdf_pack(bus, dev, fn);
 			d->pm = pm;
 			d->exp = exp;
+			p = strstr(r->marks[i].text, " reset=");
+			d->no_reset = p && !p[7];
 		}
 		d->moved += d->bdf != (int)bdf_pack(bus, dev, fn);
 	}

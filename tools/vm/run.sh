@@ -17,6 +17,7 @@ Variables:
        aborted      preserved, then the session is closed again
        twice        main, and from the new kernel into a third one
        discard      preserved, but finished without being taken back
+       vmms         several VMMs, one of which is back at once
        refused      not preserved, for REASON, and undisturbed
   REASON=           for CASE=refused: what the kernel log has to say
   DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, with ATS),
@@ -24,7 +25,7 @@ Variables:
   PLACE=root        where they sit: on the root bus, port (each behind a root
                     port), slot (same, hot-pluggable), switch (two switches
                     deep), pci-bridge (behind one PCIe-to-PCI bridge)
-  SHARE=            what the devices have in common, see the guest program
+  GUEST=            more options of the guest program, like --share iommufd
   RATE=500          frames per second and NIC; a tenth of it for virtio, a fifth
                     for nvme
   ACCEL=ACCEL       QEMU accelerator (default: tcg,thread=single; kvm is only
@@ -71,15 +72,15 @@ while [ $# -gt 0 ]; do
 	esac
 done
 
-DEVICES=${DEVICES:-} PLACE=${PLACE:-root} SHARE=${SHARE:-} REASON=${REASON:-}
+DEVICES=${DEVICES:-} PLACE=${PLACE:-root} GUEST=${GUEST:-} REASON=${REASON:-}
 jumps=1 guest_case=$CASE
 case $CASE in
-main|aborted)	config=series ;;
+main|aborted|vmms) config=series ;;
 twice|discard)	config=series jumps=2 ;;
 base)		config=base ;;
 unpreserved)	config=series DEVICES=${DEVICES:-igb,igb} ;;
 refused)	config=series guest_case=main ;;
-*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice, discard and refused" ;;
+*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice, discard, vmms and refused" ;;
 esac
 DEVICES=${DEVICES:-igb}
 case $RATE in
@@ -195,7 +196,7 @@ run_id=$(($$ * 1000 + $(date +%s) % 1000))
 append="$common_append earlyprintk=serial,ttyS0,115200
  kho=on liveupdate=on $scratch intel_iommu=on,$sm $unsafe
  job=run case=$guest_case nics=$paths ring=$ring iova=$iova run_id=$run_id
- ${SHARE:+share=$SHARE} $APPEND"
+ ${GUEST:+guest=$(echo $GUEST | tr ' ' ,)} $APPEND"
 append=$(echo $append)
 
 set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
@@ -261,7 +262,7 @@ need_space "$BUILD" 50
 mv "$sockets"/*.tsv "$new/"
 cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
-	iommu "$iommu" intremap "$INTREMAP" share "$SHARE" append "$APPEND" append2 "$APPEND2" \
+	iommu "$iommu" intremap "$INTREMAP" guest "$GUEST" append "$APPEND" append2 "$APPEND2" \
 	reason "$REASON" log2 "$LOG2" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
 	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 

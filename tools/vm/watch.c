@@ -33,6 +33,7 @@ struct slot {
 	uint8_t nic;
 	uint8_t gen;
 	uint8_t torn;		/* looks changed, but not a whole frame */
+	uint8_t gone;		/* the memory is another buffer's now */
 };
 
 /* What is known of each 2 KiB of memory. */
@@ -66,6 +67,7 @@ static uint8_t *ram;
 static int ram_fd = -1;
 static int ram_linked;
 static uint8_t *known;			/* one byte per 2 KiB of memory */
+static uint32_t *slot_of;		/* likewise: its slot, plus one */
 static int any_mapped;
 
 static struct slot *slots;
@@ -101,8 +103,9 @@ void watch_open(void)
 		die("cannot size %s: %m", opt.ram);
 	ram = mmap(NULL, opt.ram_size, PROT_READ, MAP_SHARED, ram_fd, 0);
 	known = calloc(opt.ram_size / BUF_SIZE, 1);
+	slot_of = calloc(opt.ram_size / BUF_SIZE, sizeof(*slot_of));
 	slots = calloc(MAX_SLOTS, sizeof(*slots));
-	if (ram == MAP_FAILED || !known || !slots)
+	if (ram == MAP_FAILED || !known || !slot_of || !slots)
 		die("cannot map %s: %m", opt.ram);
 }
 
@@ -180,6 +183,7 @@ static void slot_add(uint64_t off, const struct buf_head *h)
 	g->first[h->index] = nr_slots;
 	if (h->index >= g->count)
 		g->count = h->index + 1;
+	slot_of[off / BUF_SIZE] = nr_slots;
 	known[off / BUF_SIZE] |= KNOWN_BUFFER;
 }
 
@@ -196,6 +200,20 @@ static int is_ring_page(const uint64_t *q)
 	return 1;
 }
 
+/* Memory that one VMM gave back may have become another one's. */
+static int slot_still(uint64_t off, const struct buf_head *h)
+{
+	struct slot *s = &slots[slot_of[off / BUF_SIZE] - 1];
+
+	if (s->nic == h->nic && s->gen == h->gen && s->index == h->index)
+		return 1;
+	pthread_mutex_lock(&lock);
+	s->gone = 1;
+	s->torn = 0;
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
 /* A ring that is no more may have become buffers. */
 static void scan_page(uint64_t off)
 {
@@ -210,7 +228,8 @@ static void scan_page(uint64_t off)
 		if (h.magic != BUF_MAGIC || h.run_id != opt.run_id ||
 		    h.nic >= opt.nics || !h.gen || h.gen > MAX_GENS ||
 		    h.index >= MAX_RING ||
-		    known[(off + i) / BUF_SIZE] & KNOWN_BUFFER)
+		    ((known[(off + i) / BUF_SIZE] & KNOWN_BUFFER) &&
+		     slot_still(off + i, &h)))
 			continue;
 		pthread_mutex_lock(&lock);
 		slot_add(off + i, &h);
@@ -275,6 +294,8 @@ static int slot_check(struct slot *s)
 	struct frame_head h;
 	uint64_t magic;
 
+	if (s->gone)
+		return 0;
 	memcpy(&magic, p, sizeof(magic));
 	if (magic == BUF_MAGIC) {
 		s->seq = 0;

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a live update must not do, and what must work after it. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge.h"
+
+/*
+ * The guest's count of what it found must agree with what was seen outside: no
+ * less than had been seen before, no more than had been sent by then.
+ */
+void judge_cross_check(unsigned int nic)
+{
+	int64_t bad = mark_arg(r, "checked", "bad", -1);
+	int64_t frames, when, low = 0, high = 0;
+	char who[16] = "", key[32];
+	size_t i;
+
+	snprintf(key, sizeof(key), "nic%u_checked", nic);
+	frames = info_number(key, &when);
+	if (frames < 0 && !nic) {
+		when = mark_time(r, "checked");
+		frames = mark_arg(r, "checked", "frames", -1);
+	}
+	for (i = 0; i < r->nr_sends; i++) {
+		const struct send *s = &r->sends[i];
+
+		if (s->nic != nic || !s->arrival)
+			continue;
+		low += s->arrival < retrieve_begin;
+		high += s->time < when;
+	}
+	if (preserved() > 1)
+		snprintf(who, sizeof(who), "device %u: ", nic);
+	check(when && bad == 0 && frames >= low && frames <= high,
+	      "%scross-check: the guest found %s frames (%s bad), seen from "
+	      "outside: %s to %s", who, frames < 0 ? "no" : count_of(frames),
+	      bad < 0 ? "unknown" : count_of(bad), count_of(low), count_of(high));
+}
+
+/* Which of the preserved devices this is, -1 if none. */
+static int preserved_device(const char *bdf)
+{
+	unsigned int n;
+
+	for (n = 0; n < preserved(); n++)
+		if (!strcmp(bdf_text(n), bdf))
+			return n;
+	return -1;
+}
+
+/* The roots the guest set between two points: what can be reached from them? */
+static void judge_roots(void)
+{
+	unsigned int handover = 0, strangers = 0, missing = 0, outside = 0;
+	unsigned int checked = 0, interrupts = 0, walks = 0, n;
+	int64_t first = NEVER, first_ir = NEVER, walk = NEVER;
+	uint64_t table[MAX_NICS] = { 0 };
+	size_t i;
+	int nic;
+
+	for (i = 0; i < r->nr_roots; i++) {
+		const struct root *t = &r->roots[i];
+
+		if (!within(t->time, vmm_last, finish_end ? finish_end : FOREVER))
+			continue;
+		if (!strcmp(t->kind, "interrupts")) {
+			if (!first_ir) {
+				first_ir = t->time;
+				interrupts = t->inside;
+			}
+			continue;
+		}
+		/* The first walk is that of the handover root. */
+		if (!first)
+			first = t->time;
+		walks += t->time != walk;
+		walk = t->time;
+		nic = strcmp(t->kind, "empty") ? preserved_device(t->bdf) : -1;
+		if (t->time == first) {
+			handover += nic >= 0;
+			strangers += nic < 0 && strcmp(t->kind, "empty");
+		}
+		if (nic < 0)
+			continue;
+		checked++;
+		outside += t->outside > 0;
+		if (!table[nic])
+			table[nic] = t->table;
+		missing += t->table != table[nic] || !t->inside;
+	}
+	/* A device that is not in a root at all is without its table, too. */
+	n = walks * preserved();
+	missing += n > checked ? n - checked : 0;
+	check(handover == preserved() && !strangers && (!new_linux || first < new_linux),
+	      "handover root: %u devices in it that were not preserved, %u of %u "
+	      "that were%s", strangers, handover, preserved(),
+	      !first ? "; none was ever set" :
+	      new_linux && first >= new_linux ? "; set by the new kernel" : "");
+	if (!strcmp(setting("intremap"), "off"))
+		check(!first_ir, "no table of interrupts was set, the machine has none");
+	else
+		check(first_ir && !interrupts && (!new_linux || first_ir < new_linux),
+		      "handover interrupt table: %u entries present%s", interrupts,
+		      !first_ir ? "; none was ever set" :
+		      new_linux && first_ir >= new_linux ? "; set by the new kernel" : "");
+	check(checked && !missing && !outside,
+	      "roots set since: %u, with %u entries of preserved devices, %u without "
+	      "their table, %u that reach beyond the memfds", walks, checked,
+	      missing, outside);
+}
+
+static void judge_iommu(const struct iommu_log *l)
+{
+	check(l->translation_off == 0, "translation switched off %u times",
+	      l->translation_off);
+	check(l->remapping_off == 0, "interrupt remapping switched off %u times",
+	      l->remapping_off);
+}
+
+/* Reads that were taken, completions that came of them. */
+static void judge_drives(int64_t from, int64_t to)
+{
+	unsigned int taken = reads_taken(), n, drives = 0;
+	struct nvme_log l = nvme_log(from, to), all = nvme_log(0, FOREVER);
+
+	for (n = 0; n < preserved(); n++)
+		drives += r->dev[n].kind == DEV_NVME;
+	if (drives)
+		check(taken && all.done >= taken && l.failed + l.errors == 0,
+		      "drives: %s reads taken, %s completed, %u failed, %u completions "
+		      "not written", count_of(taken), count_of(all.done), l.failed,
+		      l.errors);
+}
+
+/* The same for one of several devices, in one line. */
+static void judge_one_of(unsigned int nic, int64_t from, int64_t to,
+			 unsigned int frames)
+{
+	struct device_log d = device_log(nic, from, to);
+	struct frame_log f = frame_log(nic, 0, FOREVER);
+
+	check(f.blackout > 0 && !f.lost && !f.refused && f.after >= frames &&
+	      !d.faults && !d.resets && !d.master_clears && !d.decode_clears &&
+	      !d.d3s && d.translations > 0 && !d.strays,
+	      "device %u, %s at %s: %u frames sent, %u in the blackout, %u after, %u lost, "
+	      "%u refused; %u faults, %u resets, bus mastering cleared %u times, "
+	      "decoding %u, D3 %u; %s translations, %u outside", nic,
+	      r->dev[nic].name, bdf_text(nic), f.sent, f.blackout, f.after,
+	      f.lost, f.refused, d.faults, d.resets, d.master_clears,
+	      d.decode_clears, d.d3s, count_of(d.translations), d.strays);
+}
+
+/* What the preserved NIC must have been spared between streaming and finish. */
+void judge_preserved(const struct device_log *d, const struct iommu_log *l,
+			    const struct frame_log *f)
+{
+	check(f->blackout > 0, "%s frames arrived in the blackout",
+	      count_of(f->blackout));
+	check(f->lost == 0, "%s frames lost of %s accepted", count_of(f->lost),
+	      count_of(f->sent));
+	check(f->refused == 0, "%s frames refused by the NIC", count_of(f->refused));
+	check(d->faults == 0, "%u IOMMU faults", d->faults);
+	check(d->resets == 0, "%u device resets", d->resets);
+	check(d->master_clears == 0, "bus mastering cleared %u times",
+	      d->master_clears);
+	check(d->decode_clears == 0, "memory decoding cleared %u times",
+	      d->decode_clears);
+	check(d->d3s == 0, "sent to D3 %u times", d->d3s);
+	judge_iommu(l);
+	check(d->translations > 0 && d->strays == 0,
+	      "%s translations, %s outside the memfds' pages",
+	      count_of(d->translations), count_of(d->strays));
+	judge_roots();
+}
+
+/* The mark of the VMM that device @nic belongs to, in the case "vmms". */
+static int64_t vmm_mark(unsigned int nic, const char *what)
+{
+	char name[48];
+
+	if (strcmp(r->scenario, "vmms") || !nic)
+		return mark_time(r, what);
+	snprintf(name, sizeof(name), "vmm%u-%s", nic, what);
+	return mark_time(r, name);
+}
+
+/* Up to when the live update must not be noticed by a device. */
+static int64_t undisturbed_to(unsigned int nic)
+{
+	int64_t to = finish_end;
+
+	if (!strcmp(r->scenario, "vmms") && nic)
+		to = vmm_mark(nic, vmm_mark(nic, "attached") ? "finish-end" :
+						"finish-begin");
+	return to ? to : FOREVER;
+}
+
+/* One live update that takes everything back; @from is when to start looking. */
+static void judge_jump(int64_t from, unsigned int frames)
+{
+	int64_t to = undisturbed_to(0), last = to;
+	struct device_log d = device_log(0, from, to);
+	struct iommu_log l = iommu_log(from, to);
+	struct frame_log f = frame_log(0, 0, FOREVER);
+	const char *log2 = setting("log2");
+	unsigned int n;
+
+	if (preserved() > 1) {
+		for (n = 0; n < preserved(); n++) {
+			judge_one_of(n, from, undisturbed_to(n), 1);
+			if (undisturbed_to(n) > last)
+				last = undisturbed_to(n);
+		}
+		l = iommu_log(from, last);
+		judge_iommu(&l);
+		judge_roots();
+	} else {
+		judge_preserved(&d, &l, &f);
+	}
+	judge_drives(from, to);
+	if (*log2)
+		check(console_time(r, log2, new_linux) != NEVER,
+		      "the new kernel says: %s", log2);
+	check(attached != NEVER, "the new VMM holds the attached device");
+	/* The others are slower. */
+	if (r->dev[0].kind != DEV_E1000)
+		frames /= 20;
+	check(f.after >= frames, "%s frames after the blackout", count_of(f.after));
+	for (n = 0; n < preserved(); n++)
+		if (vmm_mark(n, "attached"))
+			judge_cross_check(n);
+	check(finish_end != NEVER, "the session was finished");
+}
+
+/* What comes back is good for everything, and goes when it is closed. */
+static void judge_end(void)
+{
+	struct device_log late = device_log(0, finish_end, FOREVER);
+	unsigned int sent, found;
+
+	check(mark_arg(r, "second-received", "frames", 0) > 0 &&
+	      counter("buffers_nic0_gen2") > 0,
+	      "a second memfd was mapped and received into");
+	count_stage3(&sent, &found);
+	check(sent > 0 && found == 0,
+	      "after its unmap: %u frames accepted, %u reached memory", sent, found);
+	check(finish_end && late.faults > 0, "the IOMMU blocked and reported it: %u faults",
+	      finish_end ? late.faults : 0);
+	check((late.resets > 0 || r->dev[0].no_reset) && late.master == 0,
+	      "closed: device %sreset, bus mastering %s", late.resets ? "" :
+	      r->dev[0].no_reset ? "without a way to be " : "not ",
+	      late.master ? "still on" : "off");
+}
+
+void judge_main(void)
+{
+	judge_jump(streaming, 2000);
+	judge_end();
+}
+
+/*
+ * Several VMMs with a device and a session each. The first one goes all the way;
+ * its end is nothing to the devices of the others, which are taken back late, or
+ * stopped by an operator, or left as they are.
+ */
+void judge_vmms(void)
+{
+	unsigned int n;
+
+	judge_main();
+	for (n = 1; n < r->nics; n++) {
+		int64_t begin = vmm_mark(n, "finish-begin");
+		int64_t left = vmm_mark(n, "left");
+		struct device_log d = device_log(n, begin ? begin : left, FOREVER);
+
+		if (left)
+			check(d.master == 1 && !d.resets && !d.faults,
+			      "VMM %u never came: bus mastering %s, %u resets, %u faults",
+			      n, d.master ? "on" : "off", d.resets, d.faults);
+		else
+			check(begin && (d.resets || r->dev[n].no_reset) && !d.master,
+			      "VMM %u %s: %u device resets, bus mastering %s", n,
+			      vmm_mark(n, "attached") ? "came late and went" :
+			      "never came, its session was finished", d.resets,
+			      d.master ? "still on" : "off");
+	}
+}
+
+/* The second live update starts where the first one was finished. */
+static int64_t second_from(void)
+{
+	return finish_end ? finish_end + 1 : FOREVER;
+}
+
+void judge_twice(void)
+{
+	int64_t from;
+
+	judge_jump(streaming, 2000);
+	from = second_from();
+	times_load(from);
+	check(starting && new_linux, "a second kexec, from the new kernel");
+	if (starting && new_linux) {
+		judge_jump(from, 1000);
+		judge_end();
+	}
+	times_load(0);
+}
+
