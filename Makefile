@@ -15,17 +15,25 @@ INTREMAP ?= on
 APPEND  ?=
 APPEND2 ?=
 KERNEL2 ?=
+LOG2    ?=
+DEVICES ?=
+PLACE   ?= root
+GUEST   ?=
+REASON  ?=
+MEMORY  ?=
+CASES   ?=
 FORCE   ?=
 NEW_BASE ?=
 V       ?=
-export BUILD KERNEL CASE RATE ACCEL DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL2
+export BUILD KERNEL CASE RATE ACCEL DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL2 LOG2
+export DEVICES PLACE GUEST REASON MEMORY
 # Empty is not the same as not given
 ifeq ($(ACCEL),)
 unexport ACCEL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup base tree sync series kernel initramfs run check checkpatch clean distclean
+.PHONY: help setup base tree sync series kernel initramfs run matrix check checkpatch clean distclean
 
 help:
 	@echo 'Show it:'
@@ -40,12 +48,18 @@ help:
 	@echo '    RATE=500         frames per second and NIC'
 	@echo '    ACCEL=           QEMU accelerator (default: tcg,thread=single)'
 	@echo '    DEBUG=1          the debug kernel (KASAN, lockdep, ...)'
+	@echo '    DEVICES=igb      what streams: igb, e1000e, virtio, nvme, up to 32 with commas between'
+	@echo '    PLACE=root       where: root, port, slot, switch, pci-bridge'
+	@echo '    GUEST=           options of the guest program, like "--share hwpt"'
 	@echo '    MODE=legacy      mode of VT-d: legacy, second-stage, first-stage (both scalable)'
 	@echo '    IOMMU=           more properties of intel-iommu, like aw-bits=48,caching-mode=on'
 	@echo '    INTREMAP=on      interrupt remapping: on or off'
 	@echo '    APPEND=          more words for the command lines'
 	@echo '    APPEND2=         more words for that of the new kernel; -WORD takes one away'
-	@echo '    KERNEL2=         another image as the new kernel'
+	@echo '    KERNEL2=other    another kernel to jump to: a file, or what tools/vm/build.sh has built'
+	@echo '    MEMORY=2048      MB of the machine; the rest of it: tools/vm/run.sh --help'
+	@echo '  make matrix      all kinds of machines, modes and kernels, one table, a row a case'
+	@echo '    CASES="a b"      only these (tools/vm/matrix.sh --list)'
 	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
 	@echo '    STEPS="a b"      only these steps (tools/check.sh --list)'
 	@echo
@@ -97,11 +111,14 @@ initramfs: kernel
 run: initramfs
 	@tools/vm/run.sh
 
+matrix: tree
+	@tools/vm/matrix.sh $(CASES)
+
 check: tree
 	@tools/check.sh $(STEPS)
 
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
 
 # build/linux may hold commits that are nowhere else
 distclean:

@@ -25,11 +25,13 @@ series|tools/series/test.sh|tree, sync and export on a synthetic base
 judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
 identity|tools/series/identity.sh|tree then sync of the overlay changes nothing
 checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
-build|tools/check.sh --kernels series base kunit|the kernels and the guest programs build
+build|tools/check.sh --kernels series base other kunit|the kernels and the guest programs build
 warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
 kunit|tools/vm/kunit.sh|KUnit, in a kernel of its own
 uapi|tools/vm/uapi.sh|the uAPI of the series, without a kexec
 main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
+matrix|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, places and kernels
+errors|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl-C leaves nothing
 negatives|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
 selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
 debug|env DEBUG=1 tools/vm/scenario.sh main twice unpreserved aborted discard|the scenarios on a debug kernel, no report in the log
@@ -79,7 +81,8 @@ case ${1-} in
 esac
 
 # What make exports for make run says nothing here.
-unset CASE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL2 DEVICES PLACE
+unset CASE RATE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
+unset DEVICES PLACE GUEST REASON MEMORY
 
 wanted=("$@")
 for w in "${wanted[@]}"; do

@@ -80,7 +80,7 @@ fi
 
 # What make exports for make run would change every case.
 unset CASE RATE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
-unset DEVICES PLACE SHARE REASON MEMORY
+unset DEVICES PLACE GUEST REASON MEMORY
 
 need_qemu
 kernels=series
