@@ -45,7 +45,9 @@ rm -f "$out/built-from"
 say "guest programs, from $tests (log: $log)"
 : >"$log"
 programs=
-for name in vfio_pci_liveupdate_kexec vfio_pci_liveupdate_test; do
+for name in vfio_pci_liveupdate_kexec vfio_pci_liveupdate_test \
+    vfio_pci_liveupdate_refuse_test vfio_pci_liveupdate_refuse_object_test \
+    vfio_pci_liveupdate_refuse_device_test; do
 	[ ! -f "$tests/vfio/$name.c" ] || programs="$programs $out/vfio/$name"
 done
 selftest "$tree" "$out" vfio $programs

@@ -9,16 +9,18 @@ usage()
 	cat <<EOF
 usage: uapi.sh [--kernel FILE]
 Boots build/obj-series (DEBUG=1: build/obj-debug) and runs
-vfio_pci_liveupdate_test on an igb there (with --kernel: takes the initramfs as
-it is). A skipped test counts as failed: the
-machine has all it needs.
+vfio_pci_liveupdate_test and _refuse*_test on an igb there (with --kernel: takes
+the initramfs as it is). Beside it are devices to be refused: two that share a
+group, a virtio-net that has a variant driver, a USB controller with an RMRR, an
+igb to enable virtual functions of, and one that no IOMMU translates for. A
+skipped test counts as failed: the machine has all it needs.
 EOF
 }
 
 DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
-config=series memory=2048 limit=120 scratch=
-[ -z "$DEBUG" ] || config=debug memory=3072 limit=600 scratch=" kho_scratch=128M,768M,64M page_poison=1"
+config=series memory=2048 limit=300 scratch=
+[ -z "$DEBUG" ] || config=debug memory=3072 limit=900 scratch=" kho_scratch=128M,768M,64M page_poison=1"
 kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -39,11 +41,20 @@ tmp=$(mktemp -d)
 trap 'vm_kill; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
+# The good one first
+devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0
+"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8
+cat "$BUILD/initramfs.gz" >>"$tmp/initrd"
 log=$BUILD/uapi${DEBUG:+-debug}.log
 say "uAPI test in the $config kernel (log: $log)"
-vm_boot "$tmp/log" $limit $memory "$kernel" "$BUILD/initramfs.gz" \
-	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,sm_off job=uapi nics=04.0" \
-	-device intel-iommu -device igb,addr=4.0
+vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
+	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,sm_off hugepages=2 vfio_pci.enable_sriov=1 vfio.enable_unsafe_noiommu_mode=1 job=uapi nics=$devices" \
+	-device intel-iommu -device igb,addr=4.0 \
+	-device pcie-pci-bridge,id=bridge,addr=5.0 \
+	-device edu,bus=bridge,addr=1.0,dma_mask=0xffffffffffffffff \
+	-device edu,bus=bridge,addr=2.0,dma_mask=0xffffffffffffffff \
+	-device virtio-net-pci,addr=6.0,disable-legacy=on,iommu_platform=on \
+	-device qemu-xhci,addr=7.0 -device igb,addr=8.0 -device edu,addr=9.0
 mv "$tmp/log" "$log"
 
 bad=
