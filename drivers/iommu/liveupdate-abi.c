@@ -8,6 +8,7 @@
  */
 #include <linux/align.h>
 #include <linux/limits.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 
 #include "liveupdate-abi.h"
@@ -84,6 +85,17 @@ bool iommu_liveupdate_domain_valid(const struct iommu_liveupdate_domain_ser *ser
 	       ser->pt.nr_tables;
 }
 
+static bool pasid_dir_valid(u64 pasid_dir, u32 max_pasid)
+{
+	if (!max_pasid)
+		return !pasid_dir;
+	return is_power_of_2(max_pasid) &&
+	       max_pasid >= IOMMU_LIVEUPDATE_PASIDS_MIN &&
+	       max_pasid <= IOMMU_LIVEUPDATE_PASIDS_MAX &&
+	       page_pa_valid(pasid_dir) &&
+	       IS_ALIGNED(pasid_dir, max_pasid / 8);
+}
+
 /**
  * iommu_liveupdate_device_valid() - Check the record of a device on its own
  * @ser: The record.
@@ -96,6 +108,5 @@ bool iommu_liveupdate_device_valid(const struct iommu_liveupdate_device_ser *ser
 	return page_pa_valid(ser->unit) && ser->domain &&
 	       ser->segment <= U16_MAX && ser->rid <= U16_MAX &&
 	       ser->did && ser->did <= U16_MAX && !ser->reserved &&
-	       (!ser->pasid_dir || page_pa_valid(ser->pasid_dir)) &&
-	       !ser->pasid_dir == !ser->max_pasid;
+	       pasid_dir_valid(ser->pasid_dir, ser->max_pasid);
 }

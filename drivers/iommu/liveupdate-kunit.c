@@ -52,6 +52,16 @@ static const struct iommu_liveupdate_device_ser good_device = {
 	.did = 5,
 };
 
+/* Scalable mode, a directory of more than one page */
+static const struct iommu_liveupdate_device_ser good_pasid_device = {
+	.unit = 0xfed90000,
+	.domain = 1,
+	.rid = 0x10,
+	.did = 5,
+	.max_pasid = IOMMU_LIVEUPDATE_PASIDS_MIN * 4,
+	.pasid_dir = SZ_64M,
+};
+
 static bool addr_ok(u64 pa)
 {
 	return pa && !(pa & (PAGE_SIZE - 1)) && pa < BIT_ULL(52);
@@ -64,6 +74,8 @@ static void test_good(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, iommu_liveupdate_unit_valid(&good_unit));
 	KUNIT_EXPECT_TRUE(test, iommu_liveupdate_domain_valid(&good_domain));
 	KUNIT_EXPECT_TRUE(test, iommu_liveupdate_device_valid(&good_device));
+	KUNIT_EXPECT_TRUE(test,
+			  iommu_liveupdate_device_valid(&good_pasid_device));
 }
 
 static void test_short(struct kunit *test)
@@ -95,6 +107,39 @@ static void test_version(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, iommu_liveupdate_ser_valid(&ser, sizeof(ser)));
 	ser.version = 1;
 	KUNIT_EXPECT_FALSE(test, iommu_liveupdate_ser_valid(&ser, sizeof(ser)));
+}
+
+static void test_pasid_dir(struct kunit *test)
+{
+	static const struct {
+		u64 dir;
+		u32 max_pasid;
+		bool valid;
+	} cases[] = {
+		{ SZ_64M, IOMMU_LIVEUPDATE_PASIDS_MIN, true },
+		{ SZ_64M, IOMMU_LIVEUPDATE_PASIDS_MAX, true },
+		{ SZ_64M + SZ_4K, IOMMU_LIVEUPDATE_PASIDS_MIN, true },
+		/* One without the other */
+		{ SZ_64M, 0, false },
+		{ 0, IOMMU_LIVEUPDATE_PASIDS_MIN, false },
+		/* Out of range, not a power of two */
+		{ SZ_64M, IOMMU_LIVEUPDATE_PASIDS_MIN / 2, false },
+		{ SZ_64M, IOMMU_LIVEUPDATE_PASIDS_MAX * 2, false },
+		{ SZ_64M, IOMMU_LIVEUPDATE_PASIDS_MIN * 3, false },
+		/* A folio is aligned to its size */
+		{ SZ_64M + SZ_4K, IOMMU_LIVEUPDATE_PASIDS_MIN * 2, false },
+		{ SZ_64M + 8, IOMMU_LIVEUPDATE_PASIDS_MIN, false },
+		{ BIT_ULL(52), IOMMU_LIVEUPDATE_PASIDS_MIN, false },
+	};
+
+	for (int i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct iommu_liveupdate_device_ser device = good_device;
+
+		device.pasid_dir = cases[i].dir;
+		device.max_pasid = cases[i].max_pasid;
+		KUNIT_EXPECT_EQ_MSG(test, iommu_liveupdate_device_valid(&device),
+				    cases[i].valid, "case %d", i);
+	}
 }
 
 static void mutate(struct rnd_state *rnd, void *buf, size_t len)
@@ -151,7 +196,7 @@ static void test_mutations(struct kunit *test)
 					domain.aperture_end);
 		}
 
-		device = good_device;
+		device = i & 1 ? good_device : good_pasid_device;
 		mutate(&rnd, &device, sizeof(device));
 		if (!iommu_liveupdate_device_valid(&device)) {
 			refused++;
@@ -159,8 +204,12 @@ static void test_mutations(struct kunit *test)
 			KUNIT_ASSERT_LE(test, device.rid, U16_MAX);
 			KUNIT_ASSERT_LE(test, device.did, U16_MAX);
 			KUNIT_ASSERT_NE(test, device.did, 0);
+			KUNIT_ASSERT_EQ(test, !device.pasid_dir,
+					!device.max_pasid);
 			KUNIT_ASSERT_TRUE(test, !device.pasid_dir ||
 					  addr_ok(device.pasid_dir));
+			KUNIT_ASSERT_LE(test, device.max_pasid,
+					IOMMU_LIVEUPDATE_PASIDS_MAX);
 		}
 	}
 	/* The mutator works: most of what it does must have been noticed */
@@ -172,6 +221,7 @@ static struct kunit_case iommu_liveupdate_cases[] = {
 	KUNIT_CASE(test_short),
 	KUNIT_CASE(test_empty),
 	KUNIT_CASE(test_version),
+	KUNIT_CASE(test_pasid_dir),
 	KUNIT_CASE_SLOW(test_mutations),
 	{}
 };

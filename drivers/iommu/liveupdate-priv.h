@@ -53,7 +53,7 @@ int iommu_liveupdate_may_claim(struct device *dev, void *owner);
 void iommu_liveupdate_set_state(struct device *dev,
 				enum iommu_liveupdate_state state);
 
-/* liveupdate-adopt.c: called by the FLB callbacks in liveupdate.c, and back */
+/* liveupdate-load.c: called by the FLB callbacks in liveupdate.c, and back */
 void iommu_liveupdate_keep_zero_page(phys_addr_t pa);
 int iommu_liveupdate_incoming_load(u64 data, void **obj);
 void iommu_liveupdate_incoming_finish(void *obj);

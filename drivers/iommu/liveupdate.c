@@ -28,7 +28,7 @@
  *     the root in one register write. Whatever is not in it can no longer do
  *     DMA. Translation stays on from here to the end of time.
  *
- * New kernel (liveupdate-adopt.c)
+ * New kernel (liveupdate-load.c, liveupdate-adopt.c)
  *   - the driver adopts the hand-over root in place and adds to it.
  *   - at probe the core restores the domain around the live table and adopts
  *     the attachment: software state only. A sentinel owns the group, so no
@@ -47,7 +47,6 @@
 
 #include <linux/iommu.h>
 #include <linux/kexec_handover.h>
-#include <linux/kho/abi/iommu.h>
 #include <linux/kho_block.h>
 #include <linux/liveupdate.h>
 #include <linux/pci.h>
@@ -55,60 +54,12 @@
 #include <linux/string.h>
 
 #include "iommu-priv.h"
-#include "liveupdate-priv.h"
+#include "liveupdate-outgoing.h"
 
 /* Guards outgoing and incoming records, order in liveupdate-priv.h */
 DEFINE_MUTEX(iommu_liveupdate_lock);
 
-struct outgoing_unit {
-	struct list_head list;
-	struct iommu_device *iommu;
-	unsigned int devices;
-	struct iommu_liveupdate_unit_ser ser;
-};
-
-struct outgoing_domain {
-	struct list_head list;
-	struct iommu_domain *domain;
-	unsigned int devices;
-	struct iommu_liveupdate_domain_ser ser;
-};
-
-struct outgoing_device {
-	struct list_head list;
-	struct device *dev;
-	struct outgoing_unit *unit;
-	struct outgoing_domain *domain;
-	struct iommu_liveupdate_device_ser ser;
-};
-
-/**
- * struct outgoing - Records of this kernel for the next
- * @ser:        KHO memory whose address is the FLB data; filled by freeze.
- * @unit_set:   KHO blocks, always just large enough for @units.
- * @domain_set: The same for @domains.
- * @device_set: The same for @devices.
- * @units:      List of &struct outgoing_unit.
- * @domains:    List of &struct outgoing_domain.
- * @devices:    List of &struct outgoing_device.
- * @next_key:   Next &struct iommu_liveupdate_domain_ser.key.
- * @frozen:     Number of files that called iommu_liveupdate_freeze().
- *
- * Exists from the first preserved iommufd to the last unpreserved one.
- */
-struct outgoing {
-	struct iommu_liveupdate_ser *ser;
-	struct kho_block_set unit_set;
-	struct kho_block_set domain_set;
-	struct kho_block_set device_set;
-	struct list_head units;
-	struct list_head domains;
-	struct list_head devices;
-	u64 next_key;
-	unsigned int frozen;
-};
-
-static struct outgoing *outgoing;
+struct outgoing *iommu_outgoing;
 
 /*
  * The page of zeroes of the hand-over. Never freed but used again for the next
@@ -171,7 +122,7 @@ static int outgoing_create(struct liveupdate_flb_op_args *args)
 	out->next_key = 1;
 
 	scoped_guard(mutex, &iommu_liveupdate_lock)
-		WRITE_ONCE(outgoing, out);
+		WRITE_ONCE(iommu_outgoing, out);
 	args->data = virt_to_phys(out->ser);
 	args->obj = out;
 	return 0;
@@ -188,7 +139,7 @@ static void outgoing_destroy(struct liveupdate_flb_op_args *args)
 	struct outgoing *out = args->obj;
 
 	scoped_guard(mutex, &iommu_liveupdate_lock)
-		WRITE_ONCE(outgoing, NULL);
+		WRITE_ONCE(iommu_outgoing, NULL);
 
 	/* The files that filled the lists are gone, and have emptied them */
 	WARN_ON(!list_empty(&out->units) || !list_empty(&out->domains) ||
@@ -254,7 +205,7 @@ static struct outgoing_domain *find_domain(struct iommu_domain *domain)
 {
 	struct outgoing_domain *it;
 
-	list_for_each_entry(it, &outgoing->domains, list)
+	list_for_each_entry(it, &iommu_outgoing->domains, list)
 		if (it->domain == domain)
 			return it;
 	return NULL;
@@ -285,7 +236,7 @@ int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 *key)
 		return -EOPNOTSUPP;
 
 	guard(mutex)(&iommu_liveupdate_lock);
-	if (!outgoing)
+	if (!iommu_outgoing)
 		return -ENODEV;
 	if (find_domain(domain))
 		return -EBUSY;
@@ -294,8 +245,8 @@ int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 *key)
 	if (!rec)
 		return -ENOMEM;
 
-	ret = kho_block_set_grow(&outgoing->domain_set,
-				 list_count_nodes(&outgoing->domains) + 1);
+	ret = kho_block_set_grow(&iommu_outgoing->domain_set,
+				 list_count_nodes(&iommu_outgoing->domains) + 1);
 	if (ret)
 		goto err_free;
 
@@ -304,14 +255,14 @@ int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 *key)
 		goto err_shrink;
 
 	rec->domain = domain;
-	rec->ser.key = outgoing->next_key++;
-	list_add_tail(&rec->list, &outgoing->domains);
+	rec->ser.key = iommu_outgoing->next_key++;
+	list_add_tail(&rec->list, &iommu_outgoing->domains);
 	*key = rec->ser.key;
 	return 0;
 
 err_shrink:
-	kho_block_set_shrink(&outgoing->domain_set,
-			     list_count_nodes(&outgoing->domains));
+	kho_block_set_shrink(&iommu_outgoing->domain_set,
+			     list_count_nodes(&iommu_outgoing->domains));
 err_free:
 	kfree(rec);
 	return ret;
@@ -330,18 +281,18 @@ void iommu_liveupdate_unpreserve_domain(u64 key)
 	struct outgoing_domain *rec;
 
 	guard(mutex)(&iommu_liveupdate_lock);
-	if (WARN_ON(!outgoing))
+	if (WARN_ON(!iommu_outgoing))
 		return;
 
-	list_for_each_entry(rec, &outgoing->domains, list) {
+	list_for_each_entry(rec, &iommu_outgoing->domains, list) {
 		if (rec->ser.key != key)
 			continue;
 		WARN_ON(rec->devices);
 		list_del(&rec->list);
 		rec->domain->owner->liveupdate->unpreserve_domain(rec->domain,
 								  &rec->ser);
-		kho_block_set_shrink(&outgoing->domain_set,
-				     list_count_nodes(&outgoing->domains));
+		kho_block_set_shrink(&iommu_outgoing->domain_set,
+				     list_count_nodes(&iommu_outgoing->domains));
 		kfree(rec);
 		return;
 	}
@@ -355,7 +306,7 @@ static struct outgoing_unit *unit_get(struct iommu_device *iommu,
 	struct outgoing_unit *unit;
 	int ret;
 
-	list_for_each_entry(unit, &outgoing->units, list) {
+	list_for_each_entry(unit, &iommu_outgoing->units, list) {
 		if (unit->iommu == iommu) {
 			unit->devices++;
 			return unit;
@@ -366,8 +317,8 @@ static struct outgoing_unit *unit_get(struct iommu_device *iommu,
 	if (!unit)
 		return ERR_PTR(-ENOMEM);
 
-	ret = kho_block_set_grow(&outgoing->unit_set,
-				 list_count_nodes(&outgoing->units) + 1);
+	ret = kho_block_set_grow(&iommu_outgoing->unit_set,
+				 list_count_nodes(&iommu_outgoing->units) + 1);
 	if (ret)
 		goto err_free;
 
@@ -377,12 +328,12 @@ static struct outgoing_unit *unit_get(struct iommu_device *iommu,
 
 	unit->iommu = iommu;
 	unit->devices = 1;
-	list_add_tail(&unit->list, &outgoing->units);
+	list_add_tail(&unit->list, &iommu_outgoing->units);
 	return unit;
 
 err_shrink:
-	kho_block_set_shrink(&outgoing->unit_set,
-			     list_count_nodes(&outgoing->units));
+	kho_block_set_shrink(&iommu_outgoing->unit_set,
+			     list_count_nodes(&iommu_outgoing->units));
 err_free:
 	kfree(unit);
 	return ERR_PTR(ret);
@@ -395,8 +346,8 @@ static void unit_put(struct outgoing_unit *unit)
 
 	list_del(&unit->list);
 	unit->iommu->ops->liveupdate->unpreserve_unit(unit->iommu, &unit->ser);
-	kho_block_set_shrink(&outgoing->unit_set,
-			     list_count_nodes(&outgoing->units));
+	kho_block_set_shrink(&iommu_outgoing->unit_set,
+			     list_count_nodes(&iommu_outgoing->units));
 	kfree(unit);
 }
 
@@ -408,7 +359,7 @@ static int preserve_device(struct device *dev, struct iommu_domain *domain)
 	int ret;
 
 	guard(mutex)(&iommu_liveupdate_lock);
-	if (!outgoing)
+	if (!iommu_outgoing)
 		return -ENODEV;
 
 	rec = kzalloc_obj(*rec);
@@ -421,8 +372,8 @@ static int preserve_device(struct device *dev, struct iommu_domain *domain)
 		goto err_free;
 	}
 
-	ret = kho_block_set_grow(&outgoing->device_set,
-				 list_count_nodes(&outgoing->devices) + 1);
+	ret = kho_block_set_grow(&iommu_outgoing->device_set,
+				 list_count_nodes(&iommu_outgoing->devices) + 1);
 	if (ret)
 		goto err_free;
 
@@ -442,14 +393,14 @@ static int preserve_device(struct device *dev, struct iommu_domain *domain)
 		goto err_unit;
 
 	rec->domain->devices++;
-	list_add_tail(&rec->list, &outgoing->devices);
+	list_add_tail(&rec->list, &iommu_outgoing->devices);
 	return 0;
 
 err_unit:
 	unit_put(rec->unit);
 err_shrink:
-	kho_block_set_shrink(&outgoing->device_set,
-			     list_count_nodes(&outgoing->devices));
+	kho_block_set_shrink(&iommu_outgoing->device_set,
+			     list_count_nodes(&iommu_outgoing->devices));
 err_free:
 	kfree(rec);
 	return ret;
@@ -501,9 +452,9 @@ static struct outgoing_device *find_device(struct device *dev)
 	struct outgoing_device *it;
 
 	lockdep_assert_held(&iommu_liveupdate_lock);
-	if (!outgoing)
+	if (!iommu_outgoing)
 		return NULL;
-	list_for_each_entry(it, &outgoing->devices, list)
+	list_for_each_entry(it, &iommu_outgoing->devices, list)
 		if (it->dev == dev)
 			return it;
 	return NULL;
@@ -526,8 +477,8 @@ void iommu_liveupdate_unpreserve_device(struct device *dev)
 		dev_iommu_ops(dev)->liveupdate->unpreserve_device(dev, &rec->ser);
 		rec->domain->devices--;
 		unit_put(rec->unit);
-		kho_block_set_shrink(&outgoing->device_set,
-				     list_count_nodes(&outgoing->devices));
+		kho_block_set_shrink(&iommu_outgoing->device_set,
+				     list_count_nodes(&iommu_outgoing->devices));
 		kfree(rec);
 	}
 	iommu_group_liveupdate_unpreserve(dev);
@@ -548,161 +499,3 @@ bool iommu_liveupdate_device_is_preserved(struct device *dev)
 	return find_device(dev);
 }
 EXPORT_SYMBOL_GPL(iommu_liveupdate_device_is_preserved);
-
-static int write_records(void)
-{
-	struct iommu_liveupdate_ser *ser = outgoing->ser;
-	struct kho_block_set_it it;
-	struct outgoing_domain *domain;
-	struct outgoing_device *device;
-	struct outgoing_unit *unit;
-	void *entry;
-
-	kho_block_set_it_init(&it, &outgoing->unit_set);
-	list_for_each_entry(unit, &outgoing->units, list) {
-		entry = kho_block_set_it_reserve_entry(&it);
-		if (WARN_ON(!entry))
-			return -ENOSPC;
-		memcpy(entry, &unit->ser, sizeof(unit->ser));
-	}
-
-	kho_block_set_it_init(&it, &outgoing->domain_set);
-	list_for_each_entry(domain, &outgoing->domains, list) {
-		entry = kho_block_set_it_reserve_entry(&it);
-		if (WARN_ON(!entry))
-			return -ENOSPC;
-		memcpy(entry, &domain->ser, sizeof(domain->ser));
-	}
-
-	kho_block_set_it_init(&it, &outgoing->device_set);
-	list_for_each_entry(device, &outgoing->devices, list) {
-		entry = kho_block_set_it_reserve_entry(&it);
-		if (WARN_ON(!entry))
-			return -ENOSPC;
-		memcpy(entry, &device->ser, sizeof(device->ser));
-	}
-
-	ser->nr_units = list_count_nodes(&outgoing->units);
-	ser->nr_domains = list_count_nodes(&outgoing->domains);
-	ser->nr_devices = list_count_nodes(&outgoing->devices);
-	ser->units = kho_block_set_head_pa(&outgoing->unit_set);
-	ser->domains = kho_block_set_head_pa(&outgoing->domain_set);
-	ser->devices = kho_block_set_head_pa(&outgoing->device_set);
-	return 0;
-}
-
-static void clear_records(void)
-{
-	struct iommu_liveupdate_ser *ser = outgoing->ser;
-
-	kho_block_set_clear(&outgoing->unit_set);
-	kho_block_set_clear(&outgoing->domain_set);
-	kho_block_set_clear(&outgoing->device_set);
-	ser->nr_units = 0;
-	ser->nr_domains = 0;
-	ser->nr_devices = 0;
-	ser->units = 0;
-	ser->domains = 0;
-	ser->devices = 0;
-}
-
-/**
- * iommu_liveupdate_freeze() - Last check and write-out before the jump
- *
- * Called once for each preserved iommufd; the first call does the work. LUO
- * keeps preserve and unpreserve out from here to unfreeze or the jump.
- *
- * Context: May sleep; reboot(2) only. Allocates nothing.
- * Return: 0, or -EINVAL if the hand-over entries of a device differ from the
- *         live ones; then nothing is frozen.
- */
-int iommu_liveupdate_freeze(void)
-{
-	const struct iommu_liveupdate_ops *ops;
-	struct outgoing_device *rec;
-	int ret;
-
-	guard(mutex)(&iommu_liveupdate_lock);
-	if (WARN_ON(!outgoing))
-		return -ENODEV;
-	if (outgoing->frozen) {
-		outgoing->frozen++;
-		return 0;
-	}
-
-	list_for_each_entry(rec, &outgoing->devices, list) {
-		ops = dev_iommu_ops(rec->dev)->liveupdate;
-		ret = ops->freeze_device(rec->dev, &rec->ser);
-		if (ret) {
-			dev_err(rec->dev, "liveupdate: hand-over entry differs from the live one\n");
-			return ret;
-		}
-	}
-
-	ret = write_records();
-	if (ret) {
-		clear_records();
-		return ret;
-	}
-	outgoing->frozen = 1;
-	return 0;
-}
-EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_freeze, "IOMMUFD_INTERNAL");
-
-/**
- * iommu_liveupdate_unfreeze() - Undo one iommu_liveupdate_freeze()
- *
- * Context: May sleep. Cannot fail.
- */
-void iommu_liveupdate_unfreeze(void)
-{
-	guard(mutex)(&iommu_liveupdate_lock);
-	if (WARN_ON(!outgoing || !outgoing->frozen))
-		return;
-	if (!--outgoing->frozen)
-		clear_records();
-}
-EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_unfreeze, "IOMMUFD_INTERNAL");
-
-/**
- * iommu_liveupdate_busy() - Is any IOMMU state preserved or handed over?
- *
- * For whoever is about to do what no preserved or adopted unit survives, such
- * as suspend or hot-plug of a unit.
- *
- * Context: Any; takes no lock. The answer may be outdated at once.
- * Return: true from the first preserved iommufd until the last is unpreserved,
- *         and from boot until the last incoming one is finished.
- */
-bool iommu_liveupdate_busy(void)
-{
-	return READ_ONCE(outgoing) || iommu_liveupdate_incoming_pending();
-}
-
-/**
- * iommu_liveupdate_frozen() - Is there a device that must outlive this kernel?
- *
- * Context: May sleep; the answer cannot change from a successful freeze to the
- *          jump. For syscore shutdown, not for later (take a flag there).
- * Return: true if DMA of at least one device goes on over the coming jump.
- */
-bool iommu_liveupdate_frozen(void)
-{
-	guard(mutex)(&iommu_liveupdate_lock);
-	return outgoing && outgoing->frozen && !list_empty(&outgoing->devices);
-}
-
-/**
- * iommu_liveupdate_zero_page() - The preserved page of zeroes
- *
- * A root table without entries and an interrupt-remapping table without
- * entries at once; read only. One page serves all units.
- *
- * Context: May sleep; only between freeze and the jump.
- * Return: Its physical address, 0 when nothing is preserved.
- */
-phys_addr_t iommu_liveupdate_zero_page(void)
-{
-	guard(mutex)(&iommu_liveupdate_lock);
-	return outgoing ? outgoing->ser->zero_pa : 0;
-}

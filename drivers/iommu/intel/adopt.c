@@ -17,6 +17,9 @@
  * first detach. Entries which nobody claims are made non-present with
  * intel_iommu_block_rid().
  *
+ * In scalable mode a context entry leads to the PASID table of its device, which
+ * is adopted in place as well, see adopt_pasid.c.
+ *
  * The domain ids in the entries are reserved before anything can allocate one.
  * Several entries and the restored domain may use the same. It is given back
  * when the last of them is gone.
@@ -155,6 +158,19 @@ bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu, u16 rid)
 	return iommu->adopted && test_bit(rid, iommu->adopted->unclaimed);
 }
 
+/**
+ * intel_iommu_device_is_unclaimed - Does a device run as the previous kernel left it?
+ * @iommu: the unit
+ * @rid: the routing id of the device
+ *
+ * Return: the same, but false for a routing id that is the DMA alias of another.
+ */
+bool intel_iommu_device_is_unclaimed(struct intel_iommu *iommu, u16 rid)
+{
+	return intel_iommu_rid_is_unclaimed(iommu, rid) &&
+	       !test_bit(rid, iommu->adopted->alias);
+}
+
 static int __init check_unit(struct intel_iommu *iommu,
 			     const struct iommu_liveupdate_unit_ser *ser)
 {
@@ -173,11 +189,6 @@ static int __init check_unit(struct intel_iommu *iommu,
 		return -EINVAL;
 	}
 
-	if (scalable) {
-		pr_err("%s: scalable mode cannot be adopted\n", iommu->name);
-		return -EOPNOTSUPP;
-	}
-
 	if ((rtaddr & VTD_PAGE_MASK) != ser->root_pa) {
 		pr_err("%s: hardware does not use the root table that was handed over\n",
 		       iommu->name);
@@ -193,6 +204,9 @@ static bool __init entry_is_valid(struct intel_iommu *iommu,
 {
 	int did = context_domain_id(entry);
 
+	if (sm_supported(iommu))
+		return intel_iommu_sm_context_valid(iommu, entry);
+
 	return (entry->lo & ~VTD_PAGE_MASK) == 1 &&
 	       !(entry->hi & ~(GENMASK_ULL(23, 8) | GENMASK_ULL(2, 0))) &&
 	       (cap_sagaw(iommu->cap) & BIT(entry->hi & 7)) &&
@@ -200,16 +214,17 @@ static bool __init entry_is_valid(struct intel_iommu *iommu,
 }
 
 static int __init adopt_entries(struct intel_iommu *iommu, u8 bus,
-				struct context_entry *table)
+				unsigned int devfn, struct context_entry *table)
 {
 	struct intel_iommu_adopted *adopted = iommu->adopted;
-	unsigned int devfn;
+	unsigned int nr = VTD_PAGE_SIZE / context_size(iommu);
 
-	for (devfn = 0; devfn < 256; devfn++) {
-		struct context_entry *entry = &table[devfn];
+	for (; nr; nr--, devfn++) {
+		struct context_entry *entry =
+			&table[context_index(iommu, devfn)];
 		u16 rid = PCI_DEVID(bus, devfn);
 
-		if (!entry->lo && !entry->hi)
+		if (!memchr_inv(entry, 0, context_size(iommu)))
 			continue;
 
 		if (!entry_is_valid(iommu, entry)) {
@@ -227,23 +242,23 @@ static int __init adopt_entries(struct intel_iommu *iommu, u8 bus,
 }
 
 static int __init adopt_bus(struct intel_iommu *iommu, u8 bus,
-			    const struct root_entry *root)
+			    unsigned int devfn)
 {
+	u64 slot = *root_entry_slot(iommu, iommu->root_entry, bus, devfn);
 	struct context_entry *table = NULL;
 
-	if (!root->lo && !root->hi)
+	if (!slot)
 		return 0;
 
-	if (!root->hi && (root->lo & ~VTD_PAGE_MASK) == 1)
-		table = iommu_restore_pages(root->lo & VTD_PAGE_MASK, SZ_4K,
-					    NULL);
+	if ((slot & ~VTD_PAGE_MASK) == 1)
+		table = iommu_restore_pages(slot & VTD_PAGE_MASK, SZ_4K, NULL);
 	if (!table) {
-		pr_err("%s: bus %02x: root entry %016llx:%016llx is not valid\n",
-		       iommu->name, bus, root->hi, root->lo);
+		pr_err("%s: bus %02x: root entry %016llx is not valid\n",
+		       iommu->name, bus, slot);
 		return -EINVAL;
 	}
 
-	return adopt_entries(iommu, bus, table);
+	return adopt_entries(iommu, bus, devfn, table);
 }
 
 static int __init adopt_tables(struct intel_iommu *iommu)
@@ -252,7 +267,11 @@ static int __init adopt_tables(struct intel_iommu *iommu)
 	int ret;
 
 	for (bus = 0; bus < 256; bus++) {
-		ret = adopt_bus(iommu, bus, &iommu->root_entry[bus]);
+		ret = adopt_bus(iommu, bus, 0);
+		if (!ret && sm_supported(iommu))
+			ret = adopt_bus(iommu, bus, 0x80);
+		else if (!ret && iommu->root_entry[bus].hi)
+			ret = -EINVAL;
 		if (ret)
 			return ret;
 	}
@@ -285,9 +304,10 @@ static int __init adopt_record(const struct iommu_liveupdate_device_ser *ser,
 {
 	struct intel_iommu *iommu = data;
 	struct context_entry *entry;
+	int ret;
 
 	if (ser->segment != iommu->segment || ser->rid >= NR_RIDS ||
-	    ser->pasid_dir || ser->max_pasid)
+	    !ser->pasid_dir == !!sm_supported(iommu))
 		goto err_invalid;
 
 	/* Twice the same device has lost its alias bit */
@@ -296,7 +316,14 @@ static int __init adopt_record(const struct iommu_liveupdate_device_ser *ser,
 
 	entry = iommu_context_addr(iommu, PCI_BUS_NUM(ser->rid),
 				   ser->rid & 0xff, 0);
-	if (context_domain_id(entry) != ser->did)
+	if (sm_supported(iommu)) {
+		ret = intel_iommu_restore_pasid_table(iommu, ser, entry);
+		if (ret == -ENOMEM)
+			return ret;
+		if (ret)
+			goto err_invalid;
+	}
+	if (intel_iommu_entry_did(iommu, entry) != ser->did)
 		goto err_invalid;
 
 	return adopt_did(iommu, ser->did);
@@ -346,7 +373,7 @@ static int __init adopt_aliases(struct intel_iommu *iommu)
 			       PCI_FUNC(rid));
 			return -EINVAL;
 		}
-		ret = adopt_did(iommu, context_domain_id(entry));
+		ret = adopt_did(iommu, intel_iommu_entry_did(iommu, entry));
 		if (ret)
 			return ret;
 	}
@@ -390,6 +417,7 @@ int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
 		goto err;
 	}
 	xa_init(&adopted->dids);
+	xa_init(&adopted->pasid_tables);
 
 	root = iommu_restore_pages(ser->root_pa, SZ_4K, NULL);
 	if (!root) {
@@ -423,6 +451,7 @@ err_leak:
 	iommu->adopted = NULL;
 	ida_destroy(&iommu->domain_ida);
 err_free:
+	intel_iommu_drop_pasid_tables(adopted);
 	xa_destroy(&adopted->dids);
 	kvfree(adopted);
 err:

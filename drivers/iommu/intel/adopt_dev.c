@@ -13,25 +13,42 @@
 #include <linux/kho/abi/iommu.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 
 #include "iommu.h"
 #include "liveupdate.h"
+#include "pasid.h"
 
 /* What a table has to look like to be of use to hardware and driver */
 static int check_domain(struct intel_iommu *iommu,
 			const struct iommu_liveupdate_domain_ser *ser)
 {
-	const u32 optional = BIT(PT_FEAT_DMA_INCOHERENT) |
-			     BIT(PT_FEAT_VTDSS_FORCE_COHERENCE);
 	bool force_snoop = ser->flags & IOMMU_LIVEUPDATE_DOMAIN_FORCE_SNOOP;
+	u32 features = BIT(PT_FEAT_FLUSH_RANGE);
 
-	/* The first stage exists in scalable mode only */
-	if (ser->pt.format != IOMMU_PT_SER_FMT_VTDSS)
+	switch (ser->pt.format) {
+	case IOMMU_PT_SER_FMT_VTDSS:
+		/* Snooping is forced by the page table entries */
+		if (force_snoop)
+			features |= BIT(PT_FEAT_VTDSS_FORCE_COHERENCE);
+		break;
+	case IOMMU_PT_SER_FMT_X86_64:
+		/* Snooping is forced by the PASID entry */
+		features |= BIT(PT_FEAT_SIGN_EXTEND);
+		if (!sm_supported(iommu))
+			return -EOPNOTSUPP;
+		/* Four levels, or five */
+		if (ser->pt.top_level != 3 &&
+		    !(ser->pt.top_level == 4 && cap_fl5lp_support(iommu->cap)))
+			return -EINVAL;
+		if (ser->pt.max_vasz_lg2 > cap_mgaw(iommu->cap))
+			return -EINVAL;
+		break;
+	default:
 		return -EOPNOTSUPP;
+	}
 
-	if ((ser->pt.features & ~optional) != BIT(PT_FEAT_FLUSH_RANGE) ||
-	    !!(ser->pt.features & BIT(PT_FEAT_VTDSS_FORCE_COHERENCE)) !=
-		    force_snoop)
+	if ((ser->pt.features & ~(u32)BIT(PT_FEAT_DMA_INCOHERENT)) != features)
 		return -EINVAL;
 
 	if (force_snoop && !ecap_sc_support(iommu->ecap))
@@ -66,11 +83,17 @@ intel_iommu_restore_domain(struct device *dev,
 	if (ret)
 		return ERR_PTR(ret);
 
-	dmar_domain = intel_iommu_ss_domain_alloc(dev, iommu);
+	if (ser->pt.format == IOMMU_PT_SER_FMT_X86_64)
+		dmar_domain = intel_iommu_fs_domain_alloc(dev, iommu);
+	else
+		dmar_domain = intel_iommu_ss_domain_alloc(dev, iommu);
 	if (IS_ERR(dmar_domain))
 		return ERR_CAST(dmar_domain);
 
-	ret = pt_iommu_vtdss_restore(&dmar_domain->sspt, &ser->pt);
+	if (ser->pt.format == IOMMU_PT_SER_FMT_X86_64)
+		ret = pt_iommu_x86_64_restore(&dmar_domain->fspt, &ser->pt);
+	else
+		ret = pt_iommu_vtdss_restore(&dmar_domain->sspt, &ser->pt);
 	if (ret)
 		goto err_free;
 
@@ -105,6 +128,7 @@ struct adopt_walk {
 	struct intel_iommu *iommu;
 	/* What the entry has to be */
 	struct context_entry entry;
+	u16 did;
 	unsigned int nr_aliases;
 };
 
@@ -127,9 +151,11 @@ static int check_alias(struct pci_dev *pdev, u16 alias, void *data)
 	spin_unlock(&iommu->lock);
 
 	/*
-	 * Present, translation type, fault processing and table in the low
-	 * half, address width and domain id in the high half. The rest is
-	 * reserved.
+	 * Legacy mode: present, translation type, fault processing and table in
+	 * the low half, address width and domain id in the high half. Scalable
+	 * mode: present, fault processing, what the device may do and PASID
+	 * directory in the low half, PASID of requests without one in the high
+	 * half. The rest is reserved.
 	 */
 	if (entry.lo != walk->entry.lo || entry.hi != walk->entry.hi) {
 		dev_err(walk->dev, "%02x:%02x.%d: context entry is %016llx:%016llx, not %016llx:%016llx\n",
@@ -147,7 +173,7 @@ static int claim_alias(struct pci_dev *pdev, u16 alias, void *data)
 {
 	struct adopt_walk *walk = data;
 
-	intel_iommu_entry_forget(walk->iommu, alias, context_domain_id(&walk->entry));
+	intel_iommu_entry_forget(walk->iommu, alias, walk->did);
 	return 0;
 }
 
@@ -166,6 +192,28 @@ static unsigned int nr_same_aliases(struct intel_iommu *iommu, u16 rid,
 			n++;
 	}
 	return n;
+}
+
+/* All of it is compared; hardware uses one entry, and it has to be that */
+static int check_pasid_entry(struct device *dev, struct dmar_domain *domain,
+			     u16 did)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct pasid_entry want, *entry;
+	int ret;
+
+	ret = intel_pasid_entry_paging(info->iommu, domain, did, &want);
+	if (ret)
+		return ret;
+
+	entry = get_pasid_table_from_pde(info->pasid_table->table);
+	if (memcmp(&entry[IOMMU_NO_PASID], &want, sizeof(want))) {
+		dev_err(dev, "PASID entry is %016llx:%016llx:%016llx, not %016llx:%016llx:%016llx\n",
+			entry->val[2], entry->val[1], entry->val[0],
+			want.val[2], want.val[1], want.val[0]);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /**
@@ -189,12 +237,13 @@ static int intel_iommu_adopt_device(struct device *dev,
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 	struct intel_iommu *iommu = info->iommu;
-	struct adopt_walk walk = { .dev = dev, .iommu = iommu };
+	struct adopt_walk walk = {
+		.dev = dev, .iommu = iommu, .did = ser->did,
+	};
 	unsigned long flags;
 	int ret;
 
-	if (!dev_is_pci(dev) || dev_is_real_dma_subdevice(dev) ||
-	    sm_supported(iommu))
+	if (!dev_is_pci(dev) || dev_is_real_dma_subdevice(dev))
 		return -EOPNOTSUPP;
 
 	if (!iommu->adopted || ser->unit != iommu->reg_phys ||
@@ -210,8 +259,18 @@ static int intel_iommu_adopt_device(struct device *dev,
 	if (ret)
 		return ret;
 
-	context_entry_paging(dmar_domain, ser->did, CONTEXT_TT_MULTI_LEVEL,
-			     &walk.entry);
+	if (!intel_iommu_device_is_unclaimed(iommu, ser->rid))
+		return -EINVAL;
+
+	if (sm_supported(iommu)) {
+		ret = check_pasid_entry(dev, dmar_domain, ser->did);
+		if (ret)
+			return ret;
+		context_entry_pasid_table(dev, &walk.entry);
+	} else {
+		context_entry_paging(dmar_domain, ser->did,
+				     CONTEXT_TT_MULTI_LEVEL, &walk.entry);
+	}
 	ret = pci_for_each_dma_alias(to_pci_dev(dev), check_alias, &walk);
 	if (ret)
 		return ret;
@@ -253,27 +312,50 @@ err_detach:
 	return ret;
 }
 
+static struct context_entry read_entry(struct intel_iommu *iommu, u16 rid)
+{
+	struct context_entry *entry;
+
+	guard(spinlock)(&iommu->lock);
+	entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff, 0);
+	return *entry;
+}
+
 /* As domain_context_clear_one() does; there may be no device */
-static void entry_block(struct intel_iommu *iommu, u16 rid,
-			struct context_entry *was)
+static void clear_entry(struct intel_iommu *iommu, u16 rid, u16 did)
 {
 	struct context_entry *entry;
 
 	spin_lock(&iommu->lock);
 	entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff, 0);
-	*was = *entry;
 	context_clear_present(entry);
 	__iommu_flush_cache(iommu, entry, sizeof(*entry));
 	spin_unlock(&iommu->lock);
 
-	iommu->flush.flush_context(iommu, context_domain_id(was), rid,
-				   DMA_CCMD_MASK_NOBIT, DMA_CCMD_DEVICE_INVL);
-	iommu->flush.flush_iotlb(iommu, context_domain_id(was), 0, 0,
-				 DMA_TLB_DSI_FLUSH);
+	iommu->flush.flush_context(iommu, did, rid, DMA_CCMD_MASK_NOBIT,
+				   DMA_CCMD_DEVICE_INVL);
+	/* In scalable mode nothing behind it was present any more */
+	if (!sm_supported(iommu))
+		iommu->flush.flush_iotlb(iommu, did, 0, 0, DMA_TLB_DSI_FLUSH);
 
 	context_clear_entry(entry);
 	__iommu_flush_cache(iommu, entry, sizeof(*entry));
-	intel_iommu_entry_forget(iommu, rid, context_domain_id(was));
+}
+
+/* Unclaimed aliases on the same bus that lead to the same table */
+static void clear_aliases(struct intel_iommu *iommu, u16 rid,
+			  const struct context_entry *same, u16 did)
+{
+	unsigned int alias = rid & 0xff00, end = alias + 0x100;
+
+	for_each_set_bit_from(alias, iommu->adopted->alias, end) {
+		struct context_entry entry = read_entry(iommu, alias);
+
+		if (entry.lo != same->lo || entry.hi != same->hi)
+			continue;
+		clear_entry(iommu, alias, did);
+		intel_iommu_entry_forget(iommu, alias, did);
+	}
 }
 
 /**
@@ -286,35 +368,41 @@ static void entry_block(struct intel_iommu *iommu, u16 rid,
  * same table and are no device's own. Does nothing for an entry that is claimed,
  * as that belongs to an attached device.
  *
+ * In scalable mode it is the PASID entry that is made non-present. The context
+ * entry goes, too, and the PASID table is freed, unless a device has taken the
+ * table over.
+ *
  * Context: May sleep. Serialised with adoption of the same device by the caller.
  */
-static void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment,
-				  u16 rid)
+void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment, u16 rid)
 {
 	struct intel_iommu *iommu =
 		container_of(iommu_dev, struct intel_iommu, iommu);
-	unsigned int alias = rid & 0xff00, end = alias + 0x100;
-	struct context_entry was, *entry, ignored;
-	bool same;
+	struct pasid_table *table = NULL;
+	struct context_entry was;
+	u16 did;
 
 	if (segment != iommu->segment ||
 	    !intel_iommu_rid_is_unclaimed(iommu, rid))
 		return;
 
-	entry_block(iommu, rid, &was);
+	was = read_entry(iommu, rid);
+	if (sm_supported(iommu)) {
+		did = intel_iommu_block_no_pasid(iommu, &was);
+		table = intel_iommu_take_pasid_table(iommu, rid);
+	} else {
+		did = context_domain_id(&was);
+	}
+
+	if (!sm_supported(iommu) || table)
+		clear_entry(iommu, rid, did);
+	clear_aliases(iommu, rid, &was, did);
+	if (table)
+		intel_pasid_table_free(table);
+
+	intel_iommu_entry_forget(iommu, rid, did);
 	pr_info("%s: %02x:%02x.%d is blocked\n", iommu->name, PCI_BUS_NUM(rid),
 		PCI_SLOT(rid), PCI_FUNC(rid));
-
-	for_each_set_bit_from(alias, iommu->adopted->alias, end) {
-		spin_lock(&iommu->lock);
-		entry = iommu_context_addr(iommu, PCI_BUS_NUM(alias),
-					   alias & 0xff, 0);
-		same = entry && entry->lo == was.lo && entry->hi == was.hi;
-		spin_unlock(&iommu->lock);
-
-		if (same)
-			entry_block(iommu, alias, &ignored);
-	}
 }
 
 const struct iommu_liveupdate_ops intel_iommu_liveupdate_ops = {

@@ -15,6 +15,8 @@
  *   devices, under all their DMA aliases, and nothing else. They are allocated
  *   and preserved with KHO when a device is preserved, so that freezing cannot
  *   fail for want of memory.
+ * - In scalable mode a context entry leads to the PASID table of its device, which
+ *   is preserved in place, see liveupdate_pasid.c.
  * - From then on the live entries of a preserved device may not change: every
  *   attach is refused. Freezing compares the copies with the live entries.
  * - Last in the shutdown, when all drivers are done, each unit is switched over
@@ -41,6 +43,7 @@
 
 #include "iommu.h"
 #include "liveupdate.h"
+#include "pasid.h"
 #include "../iommu-pages.h"
 
 static int refuse(struct device *dev, const char *why)
@@ -90,8 +93,7 @@ handover_entry(struct intel_iommu *iommu, u8 bus, u8 devfn)
  * @ser: filled with what identifies the unit and where the root is
  *
  * Context: May sleep. Serialised by the caller.
- * Return: 0, -EOPNOTSUPP if the unit is in scalable mode or does not translate,
- * or -ENOMEM.
+ * Return: 0, -EOPNOTSUPP if the unit does not translate, or -ENOMEM.
  */
 int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 			      struct iommu_liveupdate_unit_ser *ser)
@@ -99,12 +101,6 @@ int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 	struct intel_iommu *iommu =
 		container_of(iommu_dev, struct intel_iommu, iommu);
 	struct root_entry *root;
-
-	if (sm_supported(iommu)) {
-		pr_err("%s: cannot be preserved in scalable mode (intel_iommu=sm_off)\n",
-		       iommu->name);
-		return -EOPNOTSUPP;
-	}
 
 	if (iommu->drhd->ignored || !(iommu->gcmd & DMA_GCMD_TE)) {
 		pr_err("%s: cannot be preserved without translation\n",
@@ -121,6 +117,8 @@ int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 
 	*ser = (struct iommu_liveupdate_unit_ser) {
 		.type = IOMMU_LIVEUPDATE_UNIT_VTD,
+		.flags = sm_supported(iommu) ?
+			 IOMMU_LIVEUPDATE_UNIT_SCALABLE : 0,
 		.reg_phys = iommu->reg_phys,
 		.cap = iommu->cap,
 		.ecap = iommu->ecap,
@@ -179,9 +177,10 @@ int intel_iommu_preserve_domain(struct iommu_domain *domain,
 	int ret;
 
 	if (domain->type != IOMMU_DOMAIN_UNMANAGED ||
-	    !intel_domain_is_ss_paging(dmar_domain) || domain->dirty_ops ||
-	    dmar_domain->nested_parent) {
-		pr_err("domain cannot be preserved: neither plain nor second stage\n");
+	    !(intel_domain_is_fs_paging(dmar_domain) ||
+	      intel_domain_is_ss_paging(dmar_domain)) ||
+	    domain->dirty_ops || dmar_domain->nested_parent) {
+		pr_err("domain cannot be preserved: not a plain paging domain\n");
 		return -EOPNOTSUPP;
 	}
 
@@ -288,18 +287,24 @@ static int handover_alloc_alias(struct pci_dev *pdev, u16 alias, void *data)
 	return 0;
 }
 
+/*
+ * Page requests are not for a device that is handed over: the copy of its entry
+ * does not allow them, whether it could make them or not.
+ */
 static bool live_entry_is(struct intel_iommu *iommu, u16 alias,
 			  const struct context_entry *want)
 {
-	struct context_entry *live;
-	bool same;
+	struct context_entry *live, entry = {};
 
 	spin_lock(&iommu->lock);
 	live = iommu_context_addr(iommu, PCI_BUS_NUM(alias), alias & 0xff, 0);
-	same = live && live->lo == want->lo && live->hi == want->hi;
+	if (live)
+		entry = *live;
 	spin_unlock(&iommu->lock);
 
-	return same;
+	if (sm_supported(iommu))
+		context_clear_sm_pre(&entry);
+	return entry.lo == want->lo && entry.hi == want->hi;
 }
 
 static int handover_fill_alias(struct pci_dev *pdev, u16 alias, void *data)
@@ -368,7 +373,7 @@ static bool device_has_direct_mappings(struct device *dev)
  * intel_iommu_preserve_device - Put the entries of a device into the hand-over
  * @dev: the device; its unit has a hand-over root
  * @domain: the domain it is attached to
- * @ser: the domain id is filled in; the PASID fields are 0 in legacy mode
+ * @ser: the domain id is filled in, and the PASID table, 0 in legacy mode
  *
  * Context: May sleep. The caller keeps the attachment as it is until
  * intel_iommu_unpreserve_device(); attaching is refused here as well.
@@ -419,8 +424,18 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 	ser->did = domain_id_iommu(dmar_domain, iommu);
 	ser->pasid_dir = 0;
 	ser->max_pasid = 0;
-	context_entry_paging(dmar_domain, ser->did, CONTEXT_TT_MULTI_LEVEL,
-			     &walk.entry);
+	if (sm_supported(iommu)) {
+		ret = intel_iommu_preserve_pasid_table(dev, dmar_domain, ser);
+		if (ret) {
+			WRITE_ONCE(info->preserved, false);
+			return ret;
+		}
+		context_entry_pasid_table(dev, &walk.entry);
+		context_clear_sm_pre(&walk.entry);
+	} else {
+		context_entry_paging(dmar_domain, ser->did,
+				     CONTEXT_TT_MULTI_LEVEL, &walk.entry);
+	}
 
 	ret = pci_for_each_dma_alias(to_pci_dev(dev), handover_fill_alias,
 				     &walk);
@@ -443,6 +458,8 @@ void intel_iommu_unpreserve_device(struct device *dev,
 	struct handover_walk walk = { .dev = dev, .iommu = info->iommu };
 
 	pci_for_each_dma_alias(to_pci_dev(dev), handover_clear_alias, &walk);
+	if (sm_supported(info->iommu))
+		intel_iommu_unpreserve_pasid_table(dev);
 	WRITE_ONCE(info->preserved, false);
 }
 
@@ -452,17 +469,25 @@ void intel_iommu_unpreserve_device(struct device *dev,
  * @ser: as filled by intel_iommu_preserve_device()
  *
  * Context: Allocates nothing.
- * Return: 0, or -EINVAL, with a line in the log, if it is not.
+ * Return: 0, or an error, with a line in the log, if it is not.
  */
 int intel_iommu_freeze_device(struct device *dev,
 			      const struct iommu_liveupdate_device_ser *ser)
 {
 	struct device_domain_info *info = dev_iommu_priv_get(dev);
 	struct handover_walk walk = { .dev = dev, .iommu = info->iommu };
+	int ret;
 
 	if (!info->preserved || !info->domain_attached || !info->domain ||
 	    domain_id_iommu(info->domain, info->iommu) != ser->did)
 		return -EINVAL;
+
+	if (sm_supported(info->iommu)) {
+		ret = intel_iommu_verify_pasid_table(dev, info->domain,
+						     ser->did);
+		if (ret)
+			return ret;
+	}
 
 	return pci_for_each_dma_alias(to_pci_dev(dev), handover_verify_alias,
 				      &walk);

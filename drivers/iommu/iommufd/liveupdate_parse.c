@@ -146,52 +146,17 @@ int iommufd_liveupdate_validate(const struct iommufd_liveupdate_in *in)
 	return 0;
 }
 
-/*
- * Copy an array out of KHO memory to *@copyp and free it there. The set cannot
- * be read twice, so an error here is for ever.
- */
+/* Copy an array out of KHO memory to *@copyp and free it there */
 static int
 iommufd_liveupdate_load(const struct iommufd_liveupdate_array_ser *array,
 			size_t size, void *copyp, u32 *nr)
 {
-	struct kho_block_set_it it;
-	struct kho_block_set set;
-	void *entry;
-	void *copy;
-	u64 count = 0;
-	int rc;
+	void *copy = kho_block_array_restore(array->head, array->nr, size,
+					     GFP_KERNEL_ACCOUNT);
 
-	if (!array->nr != !array->head || !PAGE_ALIGNED(array->head) ||
-	    array->nr > INT_MAX / size ||
-	    (array->head && !pfn_valid(PHYS_PFN(array->head))))
-		return -EINVAL;
-
-	kho_block_set_init(&set, size);
-	rc = kho_block_set_restore(&set, array->head);
-	if (rc)
-		return rc;
-
-	copy = kvcalloc(array->nr, size, GFP_KERNEL_ACCOUNT);
-	if (!copy) {
-		kho_block_set_destroy(&set);
-		return -ENOMEM;
-	}
-
-	kho_block_set_it_init(&it, &set);
-	while ((entry = kho_block_set_it_read_entry(&it))) {
-		if (count == array->nr) {
-			count++;
-			break;
-		}
-		memcpy(copy + count * size, entry, size);
-		count++;
-	}
-	kho_block_set_destroy(&set);
-	if (count != array->nr) {
-		kvfree(copy);
-		return -EINVAL;
-	}
-	*nr = count;
+	if (IS_ERR(copy))
+		return PTR_ERR(copy);
+	*nr = array->nr;
 	*(void **)copyp = copy;
 	return 0;
 }

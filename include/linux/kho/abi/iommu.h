@@ -42,7 +42,7 @@
 /* Name of the FLB object; the layout version is in the object itself. */
 #define IOMMU_LIVEUPDATE_FLB_COMPATIBLE	"iommu-liveupdate"
 
-#define IOMMU_LIVEUPDATE_ABI_VERSION	0x101
+#define IOMMU_LIVEUPDATE_ABI_VERSION	0x102
 
 /**
  * struct iommu_liveupdate_ser - Top of the hand-over
@@ -85,8 +85,8 @@ struct iommu_liveupdate_ser {
  * @cap:      Capability register as the old kernel read it (VT-d: CAP_REG).
  * @ecap:     Extended capability register (VT-d: ECAP_REG).
  * @root_pa:  Physical address of the hand-over root table (4 KiB). It holds
- *            entries of preserved devices only; tables it points to are
- *            KHO-preserved order-0 folios.
+ *            entries of preserved devices only; context tables it points to
+ *            are 4 KiB, too. Each is a KHO-preserved folio.
  * @segment:  PCI segment of the unit.
  * @reserved: 0.
  */
@@ -129,6 +129,10 @@ struct iommu_liveupdate_domain_ser {
 	struct iommu_pt_ser pt;
 };
 
+/* 8 bytes in the PASID directory stand for 64 PASIDs; it is a page at least */
+#define IOMMU_LIVEUPDATE_PASIDS_MIN	BIT(15)
+#define IOMMU_LIVEUPDATE_PASIDS_MAX	BIT(20)
+
 /**
  * struct iommu_liveupdate_device_ser - A preserved attachment
  * @unit:      &struct iommu_liveupdate_unit_ser.reg_phys translating for it.
@@ -137,8 +141,12 @@ struct iommu_liveupdate_domain_ser {
  * @rid:       PCI routing id: bus << 8 | devfn.
  * @did:       Domain id in the hardware entry; reserved in the new kernel
  *             before anything can allocate one.
- * @pasid_dir: Scalable mode: physical address of the PASID directory, else 0.
- * @max_pasid: Scalable mode: number of PASIDs the directory covers, else 0.
+ * @max_pasid: Scalable mode: number of PASIDs the directory covers, a power of
+ *             two that IOMMU_LIVEUPDATE_PASIDS_MIN and _MAX limit; else 0.
+ * @pasid_dir: Scalable mode: physical address of the PASID directory, a folio of
+ *             @max_pasid / 8 bytes, else 0. The PASID tables it points to are
+ *             4 KiB. Entry 0 of the first, for requests without PASID, is the
+ *             only one that is not all zeroes. Each is KHO-preserved.
  * @reserved:  0.
  */
 struct iommu_liveupdate_device_ser {
