@@ -31,12 +31,13 @@
  *
  * A device that is not what the record says, or that does not get its
  * resources, cannot be given back to its user. It is blocked: bus mastering off
- * and no driver, until the record is done with.
+ * and no driver, until the record is done with. So is each device that is found
+ * doing DMA when there is a record and it cannot be read.
  *
- * The old kernel's side is in liveupdate.c, the new kernel's in
- * liveupdate_incoming.c.
+ * The old kernel's side is in liveupdate.c and liveupdate_record.c, the new
+ * kernel's in liveupdate_incoming.c.
  *
- * Lock order: FLB lock -> pci_lu_mutex -> pci_bus_sem.
+ * Lock order: FLB lock -> pci_liveupdate_mutex -> pci_bus_sem.
  */
 
 #define pr_fmt(fmt) "PCI: liveupdate: " fmt
@@ -46,185 +47,23 @@
 #include <linux/device.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
-#include <linux/kho_block.h>
 #include <linux/list.h>
 #include <linux/liveupdate.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/pci-liveupdate.h>
 #include <linux/pm_runtime.h>
-#include <linux/slab.h>
 #include <linux/suspend.h>
 
+#include "liveupdate.h"
 #include "pci.h"
 
-/**
- * struct pci_lu_entry - A device or bridge in the record
- * @list:  Entry in pci_lu.entries.
- * @dev:   The device, with a reference.
- * @users: Preserved devices that need the entry: one, more for a bridge.
- * @ser:   What is written for the next kernel.
- */
-struct pci_lu_entry {
-	struct list_head list;
-	struct pci_dev *dev;
-	unsigned int users;
-	struct pci_liveupdate_dev_ser ser;
-};
-
-static DEFINE_MUTEX(pci_lu_mutex);
-
-/* All protected by pci_lu_mutex */
-static struct {
-	struct list_head entries;
-	u64 nr_entries;
-	unsigned int nr_frozen;
-	struct kho_block_set blocks;
-	struct pci_liveupdate_ser *ser;
-} pci_lu = {
-	.entries = LIST_HEAD_INIT(pci_lu.entries),
-};
-
-static struct pci_lu_entry *pci_lu_find(struct pci_dev *dev)
-{
-	struct pci_lu_entry *entry;
-
-	list_for_each_entry(entry, &pci_lu.entries, list)
-		if (entry->dev == dev)
-			return entry;
-	return NULL;
-}
-
-/* The address bits of a BAR of that size; a 64-bit BAR takes two registers */
-static int pci_lu_mask(u32 *mask, int left, const struct resource *res,
-		       resource_size_t size)
-{
-	u64 bits = ~((u64)size - 1);
-
-	mask[0] = lower_32_bits(bits);
-	if (!(res->flags & IORESOURCE_MEM_64) || left < 2)
-		return 1;
-	mask[1] = upper_32_bits(bits);
-	return 2;
-}
-
-static int pci_lu_record_bars(struct pci_dev *dev,
-			      struct pci_liveupdate_dev_ser *ser)
-{
-	bool bridge = ser->flags & PCI_LIVEUPDATE_DEV_BRIDGE;
-	int nr = bridge ? 2 : PCI_STD_NUM_BARS;
-	struct resource *res;
-	int i;
-
-	static_assert(PCI_STD_NUM_BARS == PCI_LIVEUPDATE_NUM_BARS);
-
-	for (i = 0; i < nr; i++)
-		pci_read_config_dword(dev, PCI_BASE_ADDRESS_0 + i * 4,
-				      &ser->bar[i]);
-
-	for (i = 0; i < nr;) {
-		res = &dev->resource[i];
-		if (!res->flags || !resource_size(res)) {
-			i++;
-			continue;
-		}
-		/* The next kernel must be able to claim it where it is */
-		if (!bridge && (!res->parent || res->flags & IORESOURCE_UNSET)) {
-			pci_err(dev, "BAR %d %pR is not claimed, cannot be preserved\n",
-				i, res);
-			return -EOPNOTSUPP;
-		}
-		i += pci_lu_mask(&ser->bar_mask[i], nr - i, res,
-				 resource_size(res));
-	}
-
-	res = &dev->resource[PCI_ROM_RESOURCE];
-	if (resource_size(res) && res->flags && dev->rom_base_reg &&
-	    !(res->flags & IORESOURCE_ROM_SHADOW))
-		ser->rom_mask = ~((u32)resource_size(res) - 1);
-
-#ifdef CONFIG_PCI_IOV
-	for (i = 0; !bridge && dev->is_physfn && i < PCI_SRIOV_NUM_BARS;) {
-		res = &dev->resource[PCI_IOV_RESOURCES + i];
-		if (!res->flags || !dev->sriov->barsz[i]) {
-			i++;
-			continue;
-		}
-		i += pci_lu_mask(&ser->vf_bar_mask[i], PCI_SRIOV_NUM_BARS - i,
-				 res, dev->sriov->barsz[i]);
-	}
-#endif
-	return 0;
-}
-
-static int pci_lu_record(struct pci_dev *dev,
-			 struct pci_liveupdate_dev_ser *ser)
-{
-	ser->segment = pci_domain_nr(dev->bus);
-	ser->rid = pci_dev_id(dev);
-	ser->vendor = dev->vendor;
-	ser->device = dev->device;
-	pci_read_config_dword(dev, PCI_CLASS_REVISION, &ser->class_rev);
-	if (dev->broken_intx_masking)
-		ser->flags |= PCI_LIVEUPDATE_DEV_NO_INTX_MASK;
-	if (dev->hdr_type == PCI_HEADER_TYPE_BRIDGE) {
-		ser->flags |= PCI_LIVEUPDATE_DEV_BRIDGE;
-		pci_read_config_byte(dev, PCI_SECONDARY_BUS, &ser->secondary);
-		pci_read_config_byte(dev, PCI_SUBORDINATE_BUS,
-				     &ser->subordinate);
-	}
-	return pci_lu_record_bars(dev, ser);
-}
-
-static void pci_lu_put_entry(struct pci_dev *dev)
-{
-	struct pci_lu_entry *entry = pci_lu_find(dev);
-
-	if (WARN_ON(!entry) || --entry->users)
-		return;
-	list_del(&entry->list);
-	pci_lu.nr_entries--;
-	/* Nothing is in the blocks before freeze, so any may go */
-	kho_block_set_shrink(&pci_lu.blocks, pci_lu.nr_entries);
-	pci_dev_put(entry->dev);
-	kfree(entry);
-}
-
-static int pci_lu_get_entry(struct pci_dev *dev)
-{
-	struct pci_lu_entry *entry = pci_lu_find(dev);
-	int ret;
-
-	if (entry) {
-		entry->users++;
-		return 0;
-	}
-
-	entry = kzalloc_obj(*entry);
-	if (!entry)
-		return -ENOMEM;
-
-	ret = pci_lu_record(dev, &entry->ser);
-	if (ret)
-		goto err_free;
-
-	ret = kho_block_set_grow(&pci_lu.blocks, pci_lu.nr_entries + 1);
-	if (ret)
-		goto err_free;
-
-	entry->dev = pci_dev_get(dev);
-	entry->users = 1;
-	list_add_tail(&entry->list, &pci_lu.entries);
-	pci_lu.nr_entries++;
-	return 0;
-
-err_free:
-	kfree(entry);
-	return ret;
-}
+/* Protects what is preserved and frozen, and the record of it */
+DEFINE_MUTEX(pci_liveupdate_mutex);
+static unsigned int nr_frozen;
 
 /* The refuse list of the PCI core */
-static int pci_lu_check(struct pci_dev *dev)
+static int check_preservable(struct pci_dev *dev)
 {
 	struct pci_dev *bridge;
 
@@ -288,25 +127,21 @@ int pci_liveupdate_preserve(struct pci_dev *dev)
 	if (ret)
 		return ret;
 
-	guard(mutex)(&pci_lu_mutex);
-	if (!pci_lu.ser) {
-		ret = -ENODEV;
-		goto err_pm;
-	}
+	guard(mutex)(&pci_liveupdate_mutex);
 	if (pci_liveupdate_preserved(dev)) {
 		ret = -EBUSY;
 		goto err_pm;
 	}
-	ret = pci_lu_check(dev);
+	ret = check_preservable(dev);
 	if (ret)
 		goto err_pm;
 
-	ret = pci_lu_get_entry(dev);
+	ret = pci_liveupdate_record_get(dev);
 	if (ret)
 		goto err_pm;
 	for (bridge = pci_upstream_bridge(dev); bridge;
 	     bridge = pci_upstream_bridge(bridge)) {
-		ret = pci_lu_get_entry(bridge);
+		ret = pci_liveupdate_record_get(bridge);
 		if (ret)
 			goto err_bridges;
 	}
@@ -317,8 +152,8 @@ int pci_liveupdate_preserve(struct pci_dev *dev)
 err_bridges:
 	for (struct pci_dev *undo = pci_upstream_bridge(dev); undo != bridge;
 	     undo = pci_upstream_bridge(undo))
-		pci_lu_put_entry(undo);
-	pci_lu_put_entry(dev);
+		pci_liveupdate_record_put(undo);
+	pci_liveupdate_record_put(dev);
 err_pm:
 	pm_runtime_put(&dev->dev);
 	return ret;
@@ -335,18 +170,18 @@ void pci_liveupdate_unpreserve(struct pci_dev *dev)
 {
 	struct pci_dev *bridge;
 
-	scoped_guard(mutex, &pci_lu_mutex) {
+	scoped_guard(mutex, &pci_liveupdate_mutex) {
 		if (WARN_ON(!test_and_clear_bit(PCI_DEV_LIVEUPDATE_PRESERVED,
 						&dev->priv_flags)))
 			return;
 		if (WARN_ON(test_and_clear_bit(PCI_DEV_LIVEUPDATE_FROZEN,
 					       &dev->priv_flags)))
-			pci_lu.nr_frozen--;
+			nr_frozen--;
 
 		for (bridge = pci_upstream_bridge(dev); bridge;
 		     bridge = pci_upstream_bridge(bridge))
-			pci_lu_put_entry(bridge);
-		pci_lu_put_entry(dev);
+			pci_liveupdate_record_put(bridge);
+		pci_liveupdate_record_put(dev);
 	}
 	pm_runtime_put(&dev->dev);
 }
@@ -357,7 +192,7 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
  * has closed the device, which a preserved one never sees. device_shutdown()
  * takes that lock when there is no way back any more.
  */
-static bool pci_lu_being_removed(struct pci_dev *dev)
+static bool being_removed(struct pci_dev *dev)
 {
 	int i;
 
@@ -386,36 +221,27 @@ static bool pci_lu_being_removed(struct pci_dev *dev)
  */
 int pci_liveupdate_freeze(struct pci_dev *dev)
 {
-	struct pci_liveupdate_dev_ser *ser;
-	struct kho_block_set_it it;
-	struct pci_lu_entry *entry;
+	int ret;
 
-	if (pci_lu_being_removed(dev)) {
+	if (being_removed(dev)) {
 		pci_err(dev, "cannot be frozen: is being unbound or removed\n");
 		return -EBUSY;
 	}
 
-	guard(mutex)(&pci_lu_mutex);
+	guard(mutex)(&pci_liveupdate_mutex);
 	if (WARN_ON(!pci_liveupdate_preserved(dev)))
 		return -EINVAL;
 	if (test_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags))
 		return 0;
 
-	if (!pci_lu.nr_frozen) {
-		kho_block_set_clear(&pci_lu.blocks);
-		kho_block_set_it_init(&it, &pci_lu.blocks);
-		list_for_each_entry(entry, &pci_lu.entries, list) {
-			ser = kho_block_set_it_reserve_entry(&it);
-			if (WARN_ON(!ser))
-				return -EIO;
-			*ser = entry->ser;
-		}
-		pci_lu.ser->nr_devices = pci_lu.nr_entries;
-		pci_lu.ser->devices = kho_block_set_head_pa(&pci_lu.blocks);
+	if (!nr_frozen) {
+		ret = pci_liveupdate_record_write();
+		if (ret)
+			return ret;
 	}
 
 	set_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags);
-	pci_lu.nr_frozen++;
+	nr_frozen++;
 	return 0;
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_freeze);
@@ -428,9 +254,9 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_freeze);
  */
 void pci_liveupdate_unfreeze(struct pci_dev *dev)
 {
-	guard(mutex)(&pci_lu_mutex);
+	guard(mutex)(&pci_liveupdate_mutex);
 	if (test_and_clear_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags))
-		pci_lu.nr_frozen--;
+		nr_frozen--;
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_unfreeze);
 
@@ -447,7 +273,7 @@ bool pci_liveupdate_preserved(struct pci_dev *dev)
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_preserved);
 
-static int pci_lu_find_frozen(struct pci_dev *dev, void *found)
+static int find_frozen(struct pci_dev *dev, void *found)
 {
 	if (!test_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags))
 		return 0;
@@ -463,12 +289,12 @@ bool pci_liveupdate_keep_master(struct pci_dev *dev)
 {
 	bool found = false;
 
-	if (!pci_lu_find_frozen(dev, &found) && dev->subordinate)
-		pci_walk_bus(dev->subordinate, pci_lu_find_frozen, &found);
+	if (!find_frozen(dev, &found) && dev->subordinate)
+		pci_walk_bus(dev->subordinate, find_frozen, &found);
 	return found;
 }
 
-static int pci_lu_find_held(struct pci_dev *dev, void *found)
+static int find_held(struct pci_dev *dev, void *found)
 {
 	if (!pci_liveupdate_preserved(dev) && !pci_liveupdate_incoming(dev))
 		return 0;
@@ -484,8 +310,18 @@ bool pci_liveupdate_held(struct pci_dev *dev)
 {
 	bool found = false;
 
-	if (!pci_lu_find_held(dev, &found) && dev->subordinate)
-		pci_walk_bus(dev->subordinate, pci_lu_find_held, &found);
+	if (!find_held(dev, &found) && dev->subordinate)
+		pci_walk_bus(dev->subordinate, find_held, &found);
+	return found;
+}
+
+/* The same with pci_bus_sem held */
+bool pci_liveupdate_held_locked(struct pci_dev *dev)
+{
+	bool found = false;
+
+	if (!find_held(dev, &found) && dev->subordinate)
+		pci_walk_bus_locked(dev->subordinate, find_held, &found);
 	return found;
 }
 
@@ -501,8 +337,8 @@ bool pci_liveupdate_slot_held(struct pci_slot *slot)
 	return false;
 }
 
-static int pci_lu_pm_notify(struct notifier_block *nb, unsigned long action,
-			    void *data)
+static int pm_notify(struct notifier_block *nb, unsigned long action,
+		     void *data)
 {
 	struct pci_dev *dev = NULL;
 
@@ -525,48 +361,20 @@ static int pci_lu_pm_notify(struct notifier_block *nb, unsigned long action,
 	return NOTIFY_DONE;
 }
 
-static struct notifier_block pci_lu_pm_nb = {
-	.notifier_call = pci_lu_pm_notify,
+static struct notifier_block pm_nb = {
+	.notifier_call = pm_notify,
 };
 
-static int pci_lu_flb_preserve(struct liveupdate_flb_op_args *args)
-{
-	struct pci_liveupdate_ser *ser;
-
-	ser = kho_alloc_preserve(sizeof(*ser));
-	if (IS_ERR(ser))
-		return PTR_ERR(ser);
-	memset(ser, 0, sizeof(*ser));
-	ser->version = PCI_LIVEUPDATE_ABI_VERSION;
-
-	guard(mutex)(&pci_lu_mutex);
-	kho_block_set_init(&pci_lu.blocks,
-			   sizeof(struct pci_liveupdate_dev_ser));
-	pci_lu.ser = ser;
-	args->data = virt_to_phys(ser);
-	args->obj = ser;
-	return 0;
-}
-
-static void pci_lu_flb_unpreserve(struct liveupdate_flb_op_args *args)
-{
-	guard(mutex)(&pci_lu_mutex);
-	WARN_ON(pci_lu.nr_entries);
-	kho_block_set_destroy(&pci_lu.blocks);
-	kho_unpreserve_free(pci_lu.ser);
-	pci_lu.ser = NULL;
-}
-
-static const struct liveupdate_flb_ops pci_lu_flb_ops = {
-	.preserve = pci_lu_flb_preserve,
-	.unpreserve = pci_lu_flb_unpreserve,
+static const struct liveupdate_flb_ops pci_liveupdate_flb_ops = {
+	.preserve = pci_liveupdate_flb_preserve,
+	.unpreserve = pci_liveupdate_flb_unpreserve,
 	.retrieve = pci_liveupdate_flb_retrieve,
 	.finish = pci_liveupdate_flb_finish,
 	.owner = THIS_MODULE,
 };
 
-static struct liveupdate_flb pci_lu_flb = {
-	.ops = &pci_lu_flb_ops,
+static struct liveupdate_flb pci_liveupdate_flb = {
+	.ops = &pci_liveupdate_flb_ops,
 	.compatible = PCI_LIVEUPDATE_FLB_COMPATIBLE,
 };
 
@@ -582,7 +390,7 @@ static struct liveupdate_flb pci_lu_flb = {
  */
 int pci_liveupdate_register_flb(struct liveupdate_file_handler *fh)
 {
-	return liveupdate_register_flb(fh, &pci_lu_flb);
+	return liveupdate_register_flb(fh, &pci_liveupdate_flb);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_register_flb);
 
@@ -594,7 +402,7 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_register_flb);
  */
 void pci_liveupdate_unregister_flb(struct liveupdate_file_handler *fh)
 {
-	liveupdate_unregister_flb(fh, &pci_lu_flb);
+	liveupdate_unregister_flb(fh, &pci_liveupdate_flb);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_unregister_flb);
 
@@ -604,20 +412,26 @@ static int __init pci_liveupdate_init(void)
 	void *obj;
 	int ret;
 
-	register_pm_notifier(&pci_lu_pm_nb);
+	register_pm_notifier(&pm_nb);
 
-	ret = liveupdate_flb_get_incoming(&pci_lu_flb, &obj);
+	ret = liveupdate_flb_get_incoming(&pci_liveupdate_flb, &obj);
 	switch (ret) {
 	case 0:
-		liveupdate_flb_put_incoming(&pci_lu_flb);
+		liveupdate_flb_put_incoming(&pci_liveupdate_flb);
 		break;
 	case -ENODATA:
 	case -ENOENT:
+		break;
 	case -EOPNOTSUPP:
+		/* live update is off now; the previous kernel may have had it on */
+		if (!is_kho_boot())
+			break;
+		pci_liveupdate_record_lost();
 		break;
 	default:
-		pr_err("record of the previous kernel is not usable (%pe), its devices are left to the IOMMU to block\n",
+		pr_err("record of the previous kernel is not usable (%pe), what runs is blocked\n",
 		       ERR_PTR(ret));
+		pci_liveupdate_record_lost();
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include <linux/cleanup.h>
 #include <linux/kexec_handover.h>
+#include <linux/kernel.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/kho_block.h>
 #include <linux/list.h>
@@ -23,19 +24,20 @@
 
 #include <kunit/visibility.h>
 
+#include "liveupdate.h"
 #include "pci.h"
 
 /* The one driver an incoming device may get */
-#define PCI_LU_DRIVER	"vfio-pci"
+#define PCI_LIVEUPDATE_DRIVER	"vfio-pci"
 
 /**
- * struct pci_lu_incoming - A device or bridge the previous kernel recorded
- * @list:  Entry in pci_lu_in.entries.
+ * struct incoming_dev - A device or bridge the previous kernel recorded
+ * @list:  Entry in incoming.entries.
  * @found: The device showed up. If it shows up once more it was unplugged in
  *         between and is a device like any other.
  * @ser:   The record, validated.
  */
-struct pci_lu_incoming {
+struct incoming_dev {
 	struct list_head list;
 	bool found;
 	struct pci_liveupdate_dev_ser ser;
@@ -44,52 +46,53 @@ struct pci_lu_incoming {
 /* Written by retrieve before PCI is scanned and by finish */
 static struct {
 	struct mutex lock; /* protects all here */
+	bool lost; /* there is a record and it cannot be read */
 	struct list_head entries;
 	struct kho_block_set blocks;
 	struct pci_liveupdate_ser *ser;
-} pci_lu_in = {
-	.lock = __MUTEX_INITIALIZER(pci_lu_in.lock),
-	.entries = LIST_HEAD_INIT(pci_lu_in.entries),
+} incoming = {
+	.lock = __MUTEX_INITIALIZER(incoming.lock),
+	.entries = LIST_HEAD_INIT(incoming.entries),
 };
 
-static struct pci_lu_incoming *pci_lu_in_find(u32 segment, u16 rid)
+static struct incoming_dev *find_incoming(u32 segment, u16 rid)
 {
-	struct pci_lu_incoming *entry;
+	struct incoming_dev *entry;
 
-	lockdep_assert_held(&pci_lu_in.lock);
-	list_for_each_entry(entry, &pci_lu_in.entries, list)
+	lockdep_assert_held(&incoming.lock);
+	list_for_each_entry(entry, &incoming.entries, list)
 		if (entry->ser.segment == segment && entry->ser.rid == rid)
 			return entry;
 	return NULL;
 }
 
-static struct pci_lu_incoming *pci_lu_in_find_dev(struct pci_dev *dev)
+static struct incoming_dev *find_incoming_dev(struct pci_dev *dev)
 {
-	return pci_lu_in_find(pci_domain_nr(dev->bus), pci_dev_id(dev));
+	return find_incoming(pci_domain_nr(dev->bus), pci_dev_id(dev));
 }
 
-static bool pci_lu_page_pa_valid(u64 pa)
+static bool page_pa_valid(u64 pa)
 {
 	return pa && PAGE_ALIGNED(pa) && pa >> 52 == 0;
 }
 
 /* Only what the first @len bytes say; where they lead is not looked at */
-VISIBLE_IF_KUNIT bool pci_lu_ser_valid(const struct pci_liveupdate_ser *ser,
-				       size_t len)
+VISIBLE_IF_KUNIT bool
+pci_liveupdate_ser_valid(const struct pci_liveupdate_ser *ser, size_t len)
 {
 	return len >= sizeof(*ser) &&
 	       ser->version == PCI_LIVEUPDATE_ABI_VERSION && !ser->reserved &&
-	       ser->nr_devices && pci_lu_page_pa_valid(ser->devices);
+	       ser->nr_devices && page_pa_valid(ser->devices);
 }
 
 /* Sizes are powers of two: ones from some bit on, or nothing */
-static bool pci_lu_mask_valid(u32 mask)
+static bool mask_valid(u32 mask)
 {
 	return !(~mask & (~mask + 1));
 }
 
 VISIBLE_IF_KUNIT bool
-pci_lu_dev_ser_valid(const struct pci_liveupdate_dev_ser *ser)
+pci_liveupdate_dev_ser_valid(const struct pci_liveupdate_dev_ser *ser)
 {
 	bool bridge = ser->flags & PCI_LIVEUPDATE_DEV_BRIDGE;
 	int i;
@@ -102,14 +105,14 @@ pci_lu_dev_ser_valid(const struct pci_liveupdate_dev_ser *ser)
 		return false;
 
 	for (i = 0; i < PCI_LIVEUPDATE_NUM_BARS; i++) {
-		if (!pci_lu_mask_valid(ser->bar_mask[i]) ||
-		    !pci_lu_mask_valid(ser->vf_bar_mask[i]))
+		if (!mask_valid(ser->bar_mask[i]) ||
+		    !mask_valid(ser->vf_bar_mask[i]))
 			return false;
 		if (bridge && (ser->vf_bar_mask[i] ||
 			       (i >= 2 && (ser->bar_mask[i] || ser->bar[i]))))
 			return false;
 	}
-	if (!pci_lu_mask_valid(ser->rom_mask))
+	if (!mask_valid(ser->rom_mask))
 		return false;
 
 	if (!bridge)
@@ -118,9 +121,9 @@ pci_lu_dev_ser_valid(const struct pci_liveupdate_dev_ser *ser)
 	       ser->subordinate >= ser->secondary;
 }
 
-static void pci_lu_in_free(struct list_head *entries)
+static void free_incoming(struct list_head *entries)
 {
-	struct pci_lu_incoming *entry, *next;
+	struct incoming_dev *entry, *next;
 
 	list_for_each_entry_safe(entry, next, entries, list) {
 		list_del(&entry->list);
@@ -132,16 +135,15 @@ int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args)
 {
 	struct pci_liveupdate_dev_ser *dev_ser;
 	struct pci_liveupdate_ser *ser;
-	struct pci_lu_incoming *entry;
+	struct incoming_dev *entry;
 	struct kho_block_set_it it;
 	u64 nr = 0;
 	int ret;
 
-	if (!pci_lu_page_pa_valid(args->data) ||
-	    !pfn_valid(PHYS_PFN(args->data)))
+	if (!page_pa_valid(args->data) || !pfn_valid(PHYS_PFN(args->data)))
 		return -EINVAL;
 	ser = phys_to_virt(args->data);
-	if (!pci_lu_ser_valid(ser, PAGE_SIZE)) {
+	if (!pci_liveupdate_ser_valid(ser, PAGE_SIZE)) {
 		pr_err("record has version %#x, this kernel reads %#x\n",
 		       ser->version, PCI_LIVEUPDATE_ABI_VERSION);
 		return -EINVAL;
@@ -150,50 +152,58 @@ int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args)
 	if (!pfn_valid(PHYS_PFN(ser->devices)))
 		return -EINVAL;
 
-	guard(mutex)(&pci_lu_in.lock);
-	kho_block_set_init(&pci_lu_in.blocks, sizeof(*dev_ser));
-	ret = kho_block_set_restore(&pci_lu_in.blocks, ser->devices);
+	guard(mutex)(&incoming.lock);
+	kho_block_set_init(&incoming.blocks, sizeof(*dev_ser));
+	ret = kho_block_set_restore(&incoming.blocks, ser->devices);
 	if (ret)
 		return ret;
 
-	kho_block_set_it_init(&it, &pci_lu_in.blocks);
+	kho_block_set_it_init(&it, &incoming.blocks);
 	while ((dev_ser = kho_block_set_it_read_entry(&it))) {
 		ret = -EINVAL;
-		if (++nr > ser->nr_devices || !pci_lu_dev_ser_valid(dev_ser) ||
-		    pci_lu_in_find(dev_ser->segment, dev_ser->rid))
+		if (++nr > ser->nr_devices ||
+		    !pci_liveupdate_dev_ser_valid(dev_ser) ||
+		    find_incoming(dev_ser->segment, dev_ser->rid))
 			goto err_free;
 		ret = -ENOMEM;
 		entry = kzalloc_obj(*entry);
 		if (!entry)
 			goto err_free;
 		entry->ser = *dev_ser;
-		list_add_tail(&entry->list, &pci_lu_in.entries);
+		list_add_tail(&entry->list, &incoming.entries);
 	}
 	ret = -EINVAL;
 	if (nr != ser->nr_devices)
 		goto err_free;
 
 	pr_info("%llu devices and bridges came running\n", nr);
-	pci_lu_in.ser = ser;
+	incoming.ser = ser;
 	args->obj = ser;
 	return 0;
 
 err_free:
-	pci_lu_in_free(&pci_lu_in.entries);
-	kho_block_set_destroy(&pci_lu_in.blocks);
+	free_incoming(&incoming.entries);
+	kho_block_set_destroy(&incoming.blocks);
 	return ret;
+}
+
+/* The record cannot be read, before PCI is scanned */
+void __init pci_liveupdate_record_lost(void)
+{
+	guard(mutex)(&incoming.lock);
+	incoming.lost = true;
 }
 
 void pci_liveupdate_flb_finish(struct liveupdate_flb_op_args *args)
 {
-	struct pci_lu_incoming *entry;
+	struct incoming_dev *entry;
 	LIST_HEAD(entries);
 
-	scoped_guard(mutex, &pci_lu_in.lock) {
-		list_splice_init(&pci_lu_in.entries, &entries);
-		kho_block_set_destroy(&pci_lu_in.blocks);
-		kho_restore_free(pci_lu_in.ser);
-		pci_lu_in.ser = NULL;
+	scoped_guard(mutex, &incoming.lock) {
+		list_splice_init(&incoming.entries, &entries);
+		kho_block_set_destroy(&incoming.blocks);
+		kho_restore_free(incoming.ser);
+		incoming.ser = NULL;
 	}
 
 	/* What no driver has taken care of, such as what was blocked */
@@ -210,14 +220,14 @@ void pci_liveupdate_flb_finish(struct liveupdate_flb_op_args *args)
 		pci_clear_master(dev);
 		pci_liveupdate_done(dev);
 	}
-	pci_lu_in_free(&entries);
+	free_incoming(&entries);
 }
 
 /*
  * Keep a device whose user cannot get it back from doing harm. It stays
  * incoming, so that nobody else gets it before its memory is released.
  */
-static void pci_lu_block(struct pci_dev *dev, const char *why)
+static void block_dev(struct pci_dev *dev, const char *why)
 {
 	pr_err("%04x:%02x:%02x.%d: %s, blocked\n", pci_domain_nr(dev->bus),
 	       dev->bus->number, PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn),
@@ -228,8 +238,8 @@ static void pci_lu_block(struct pci_dev *dev, const char *why)
 }
 
 /* Is it the device of the record, and has it run all the time? */
-static const char *pci_lu_mismatch(struct pci_dev *dev,
-				   const struct pci_liveupdate_dev_ser *ser)
+static const char *find_mismatch(struct pci_dev *dev,
+				 const struct pci_liveupdate_dev_ser *ser)
 {
 	bool bridge = ser->flags & PCI_LIVEUPDATE_DEV_BRIDGE;
 	int nr = bridge ? 2 : PCI_LIVEUPDATE_NUM_BARS;
@@ -263,6 +273,32 @@ static const char *pci_lu_mismatch(struct pci_dev *dev,
 	return NULL;
 }
 
+/*
+ * The previous kernel took bus mastering away from all that was not to run. One
+ * that has it runs, and its user cannot get it back: the record is lost. Bridges
+ * do no DMA of their own, and some devices have the bit hardwired.
+ */
+static void block_unrecorded(struct pci_dev *dev)
+{
+	u8 hdr_type, class;
+	u16 cmd;
+
+	pci_read_config_byte(dev, PCI_HEADER_TYPE, &hdr_type);
+	pci_read_config_byte(dev, PCI_CLASS_DEVICE + 1, &class);
+	pci_read_config_word(dev, PCI_COMMAND, &cmd);
+	if ((hdr_type & PCI_HEADER_TYPE_MASK) != PCI_HEADER_TYPE_NORMAL ||
+	    class == PCI_BASE_CLASS_BRIDGE || !(cmd & PCI_COMMAND_MASTER))
+		return;
+
+	pci_clear_master(dev);
+	pci_read_config_word(dev, PCI_COMMAND, &cmd);
+	if (cmd & PCI_COMMAND_MASTER)
+		return;
+
+	set_bit(PCI_DEV_LIVEUPDATE_INCOMING, &dev->priv_flags);
+	block_dev(dev, "runs and nothing is known of it");
+}
+
 /**
  * pci_liveupdate_setup_device - Look a new device up in the record
  * @dev: Device of which only bus, devfn, vendor and device are set
@@ -271,19 +307,21 @@ static const char *pci_lu_mismatch(struct pci_dev *dev,
  */
 void pci_liveupdate_setup_device(struct pci_dev *dev)
 {
-	struct pci_lu_incoming *entry;
+	struct incoming_dev *entry;
 	const char *why;
 
 	if (dev->is_virtfn)
 		return;
 
-	guard(mutex)(&pci_lu_in.lock);
-	entry = pci_lu_in_find_dev(dev);
+	guard(mutex)(&incoming.lock);
+	entry = find_incoming_dev(dev);
+	if (incoming.lost && system_state < SYSTEM_RUNNING)
+		block_unrecorded(dev);
 	if (!entry || entry->found)
 		return;
 	entry->found = true;
 
-	why = pci_lu_mismatch(dev, &entry->ser);
+	why = find_mismatch(dev, &entry->ser);
 	if (entry->ser.flags & PCI_LIVEUPDATE_DEV_BRIDGE) {
 		if (why)
 			pr_err("bridge %04x:%02x:%02x.%d: %s\n",
@@ -296,9 +334,16 @@ void pci_liveupdate_setup_device(struct pci_dev *dev)
 
 	set_bit(PCI_DEV_LIVEUPDATE_INCOMING, &dev->priv_flags);
 	if (why)
-		pci_lu_block(dev, why);
+		block_dev(dev, why);
 	else
 		set_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
+}
+
+/* Whether all buses must keep their numbers: something came running */
+bool pci_liveupdate_keep_busses(void)
+{
+	guard(mutex)(&incoming.lock);
+	return incoming.ser;
 }
 
 /**
@@ -309,10 +354,10 @@ void pci_liveupdate_setup_device(struct pci_dev *dev)
  */
 bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev)
 {
-	struct pci_lu_incoming *entry;
+	struct incoming_dev *entry;
 
-	guard(mutex)(&pci_lu_in.lock);
-	entry = pci_lu_in_find_dev(dev);
+	guard(mutex)(&incoming.lock);
+	entry = find_incoming_dev(dev);
 	return entry && entry->ser.flags & PCI_LIVEUPDATE_DEV_NO_INTX_MASK;
 }
 
@@ -326,14 +371,14 @@ bool pci_liveupdate_intx_mask_broken(struct pci_dev *dev)
 void pci_liveupdate_size_bars(struct pci_dev *dev, int count, unsigned int pos,
 			      u32 *sizes)
 {
-	struct pci_lu_incoming *entry;
+	struct incoming_dev *entry;
 	const u32 *mask;
 	int nr;
 
 	memset(sizes, 0, count * sizeof(*sizes));
 
-	guard(mutex)(&pci_lu_in.lock);
-	entry = pci_lu_in_find_dev(dev);
+	guard(mutex)(&incoming.lock);
+	entry = find_incoming_dev(dev);
 	if (!entry)
 		return;
 
@@ -350,7 +395,7 @@ void pci_liveupdate_size_bars(struct pci_dev *dev, int count, unsigned int pos,
 	memcpy(sizes, mask, min(count, nr) * sizeof(*sizes));
 }
 
-static void pci_lu_fix_resources(struct pci_dev *dev, unsigned long flag)
+static void fix_resources(struct pci_dev *dev, unsigned long flag)
 {
 	struct resource *res;
 	int i;
@@ -375,10 +420,10 @@ void pci_liveupdate_add_device(struct pci_dev *dev)
 
 	pm_runtime_get_noresume(&dev->dev);
 	/* If that fails pci_liveupdate_probe() still refuses other drivers */
-	if (device_set_driver_override(&dev->dev, PCI_LU_DRIVER))
+	if (device_set_driver_override(&dev->dev, PCI_LIVEUPDATE_DRIVER))
 		pci_warn(dev, "cannot set driver_override\n");
 	if (!test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
-		pci_lu_fix_resources(dev, IORESOURCE_PCI_FIXED);
+		fix_resources(dev, IORESOURCE_PCI_FIXED);
 }
 
 /**
@@ -395,6 +440,48 @@ void pci_liveupdate_bus_add_device(struct pci_dev *dev)
 }
 
 /**
+ * pci_liveupdate_stop_device - A device is being removed
+ * @dev: Device that has no driver any more
+ *
+ * Its slot is being emptied, or switched off. Stop its DMA before the IOMMU core
+ * lets go of it.
+ */
+void pci_liveupdate_stop_device(struct pci_dev *dev)
+{
+	if (!pci_liveupdate_incoming(dev))
+		return;
+
+	pci_err(dev, "removed while it runs for its user of the previous kernel, bus mastering is off\n");
+	clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
+	pci_clear_master(dev);
+}
+
+/**
+ * pci_liveupdate_refuse - Is this not the driver the device may have?
+ * @dev: Device about to be probed, locked
+ * @drv: Driver
+ *
+ * Who probes must not claim the DMA of @dev: the IOMMU core would refuse, and
+ * the driver core take that for a reason not to try any other driver.
+ *
+ * Return: true if pci_liveupdate_probe() fails; pci_liveupdate_refused() after it.
+ */
+bool pci_liveupdate_refuse(struct pci_dev *dev, const struct pci_driver *drv)
+{
+	if (!pci_liveupdate_incoming(dev) ||
+	    !strcmp(drv->name, PCI_LIVEUPDATE_DRIVER))
+		return false;
+	set_bit(PCI_DEV_LIVEUPDATE_REFUSED, &dev->priv_flags);
+	return true;
+}
+
+/* After the probe of a driver, which is when to forget that it was refused */
+bool pci_liveupdate_refused(struct pci_dev *dev)
+{
+	return test_and_clear_bit(PCI_DEV_LIVEUPDATE_REFUSED, &dev->priv_flags);
+}
+
+/**
  * pci_liveupdate_probe - May this driver have the device?
  * @dev: Device about to be probed
  * @drv: Driver
@@ -406,20 +493,21 @@ int pci_liveupdate_probe(struct pci_dev *dev, const struct pci_driver *drv)
 	struct resource *res;
 	int i;
 
-	if (!pci_liveupdate_incoming(dev))
-		return 0;
-
-	if (strcmp(drv->name, PCI_LU_DRIVER)) {
+	/* Also if the live update has ended since */
+	if (test_bit(PCI_DEV_LIVEUPDATE_REFUSED, &dev->priv_flags)) {
 		pci_err(dev, "runs for its user of the previous kernel, not for %s\n",
 			drv->name);
 		return -EBUSY;
 	}
 
+	if (!pci_liveupdate_incoming(dev))
+		return 0;
+
 	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
 		res = &dev->resource[i];
 		if (!test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags) &&
 		    res->flags && !res->parent)
-			pci_lu_block(dev, "BARs cannot be claimed where they are");
+			block_dev(dev, "BARs cannot be claimed where they are");
 	}
 	if (test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
 		return -EBUSY;
@@ -457,7 +545,7 @@ void pci_liveupdate_done(struct pci_dev *dev)
 	if (!pci_liveupdate_incoming(dev))
 		return;
 
-	pci_lu_fix_resources(dev, 0);
+	fix_resources(dev, 0);
 	clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
 	clear_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags);
 	if (test_and_clear_bit(PCI_DEV_LIVEUPDATE_INCOMING, &dev->priv_flags))

@@ -10,6 +10,7 @@
 #include <linux/sizes.h>
 #include <linux/string.h>
 
+#include "liveupdate.h"
 #include "pci.h"
 
 #define MUTATIONS	25000
@@ -50,23 +51,24 @@ static const struct pci_liveupdate_dev_ser good_bridge = {
 static void expect_dev_refused(struct kunit *test,
 			       const struct pci_liveupdate_dev_ser *ser)
 {
-	KUNIT_EXPECT_FALSE(test, pci_lu_dev_ser_valid(ser));
+	KUNIT_EXPECT_FALSE(test, pci_liveupdate_dev_ser_valid(ser));
 }
 
 static void test_good(struct kunit *test)
 {
 	struct pci_liveupdate_dev_ser dev = good_dev;
 
-	KUNIT_EXPECT_TRUE(test, pci_lu_ser_valid(&good_ser, sizeof(good_ser)));
-	KUNIT_EXPECT_TRUE(test, pci_lu_ser_valid(&good_ser, PAGE_SIZE));
-	KUNIT_EXPECT_TRUE(test, pci_lu_dev_ser_valid(&good_dev));
-	KUNIT_EXPECT_TRUE(test, pci_lu_dev_ser_valid(&good_bridge));
+	KUNIT_EXPECT_TRUE(test, pci_liveupdate_ser_valid(&good_ser,
+							 sizeof(good_ser)));
+	KUNIT_EXPECT_TRUE(test, pci_liveupdate_ser_valid(&good_ser, PAGE_SIZE));
+	KUNIT_EXPECT_TRUE(test, pci_liveupdate_dev_ser_valid(&good_dev));
+	KUNIT_EXPECT_TRUE(test, pci_liveupdate_dev_ser_valid(&good_bridge));
 
 	/* A device may have no BAR at all */
 	memset(dev.bar_mask, 0, sizeof(dev.bar_mask));
 	memset(dev.vf_bar_mask, 0, sizeof(dev.vf_bar_mask));
 	dev.rom_mask = 0;
-	KUNIT_EXPECT_TRUE(test, pci_lu_dev_ser_valid(&dev));
+	KUNIT_EXPECT_TRUE(test, pci_liveupdate_dev_ser_valid(&dev));
 }
 
 static void test_top(struct kunit *test)
@@ -74,29 +76,32 @@ static void test_top(struct kunit *test)
 	struct pci_liveupdate_ser ser;
 
 	for (size_t len = 0; len < sizeof(good_ser); len++)
-		KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&good_ser, len));
+		KUNIT_EXPECT_FALSE(test,
+				   pci_liveupdate_ser_valid(&good_ser, len));
 
 	for (int bit = 0; bit < 32; bit++) {
 		ser = good_ser;
 		ser.version ^= BIT(bit);
-		KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&ser, sizeof(ser)));
+		KUNIT_EXPECT_FALSE(test,
+				   pci_liveupdate_ser_valid(&ser, sizeof(ser)));
 		ser = good_ser;
 		ser.reserved ^= BIT(bit);
-		KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&ser, sizeof(ser)));
+		KUNIT_EXPECT_FALSE(test,
+				   pci_liveupdate_ser_valid(&ser, sizeof(ser)));
 	}
 
 	/* It is written when a device is frozen, so there is one */
 	ser = good_ser;
 	ser.nr_devices = 0;
-	KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&ser, sizeof(ser)));
+	KUNIT_EXPECT_FALSE(test, pci_liveupdate_ser_valid(&ser, sizeof(ser)));
 
 	ser = good_ser;
 	ser.devices = 0;
-	KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&ser, sizeof(ser)));
+	KUNIT_EXPECT_FALSE(test, pci_liveupdate_ser_valid(&ser, sizeof(ser)));
 	ser.devices = SZ_1M + 8;
-	KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&ser, sizeof(ser)));
+	KUNIT_EXPECT_FALSE(test, pci_liveupdate_ser_valid(&ser, sizeof(ser)));
 	ser.devices = BIT_ULL(52);
-	KUNIT_EXPECT_FALSE(test, pci_lu_ser_valid(&ser, sizeof(ser)));
+	KUNIT_EXPECT_FALSE(test, pci_liveupdate_ser_valid(&ser, sizeof(ser)));
 }
 
 /* Each mask in turn, with each power of two and with each of them broken */
@@ -113,7 +118,8 @@ static void test_masks(struct kunit *test)
 
 		for (int bit = 0; bit < 32; bit++) {
 			*mask = ~0U << bit;
-			KUNIT_EXPECT_TRUE(test, pci_lu_dev_ser_valid(&dev));
+			KUNIT_EXPECT_TRUE(test,
+					  pci_liveupdate_dev_ser_valid(&dev));
 			if (bit == 31)
 				continue;
 
@@ -175,16 +181,18 @@ static void test_bridge(struct kunit *test)
 	expect_dev_refused(test, &dev);
 	dev = good_bridge;
 	dev.subordinate = dev.secondary;
-	KUNIT_EXPECT_TRUE(test, pci_lu_dev_ser_valid(&dev));
+	KUNIT_EXPECT_TRUE(test, pci_liveupdate_dev_ser_valid(&dev));
 
 	/* Where an endpoint has BARs 2 to 5, a bridge has its windows */
 	for (int i = 0; i < PCI_LIVEUPDATE_NUM_BARS; i++) {
 		dev = good_bridge;
 		dev.bar[i] = 0xfe000000;
-		KUNIT_EXPECT_EQ(test, pci_lu_dev_ser_valid(&dev), i < 2);
+		KUNIT_EXPECT_EQ(test,
+				pci_liveupdate_dev_ser_valid(&dev), i < 2);
 		dev = good_bridge;
 		dev.bar_mask[i] = 0xffff0000;
-		KUNIT_EXPECT_EQ(test, pci_lu_dev_ser_valid(&dev), i < 2);
+		KUNIT_EXPECT_EQ(test,
+				pci_liveupdate_dev_ser_valid(&dev), i < 2);
 		dev = good_bridge;
 		dev.vf_bar_mask[i] = 0xffff0000;
 		expect_dev_refused(test, &dev);
@@ -236,7 +244,7 @@ static void test_mutations(struct kunit *test)
 	for (int i = 0; i < MUTATIONS; i++) {
 		ser = good_ser;
 		mutate(&rnd, &ser, sizeof(ser));
-		if (!pci_lu_ser_valid(&ser, sizeof(ser))) {
+		if (!pci_liveupdate_ser_valid(&ser, sizeof(ser))) {
 			refused_ser++;
 		} else {
 			KUNIT_ASSERT_NE(test, ser.devices, 0);
@@ -246,14 +254,14 @@ static void test_mutations(struct kunit *test)
 
 		dev = good_dev;
 		mutate(&rnd, &dev, sizeof(dev));
-		if (!pci_lu_dev_ser_valid(&dev))
+		if (!pci_liveupdate_dev_ser_valid(&dev))
 			refused_dev++;
 		else
 			KUNIT_ASSERT_TRUE(test, dev_ok(&dev));
 
 		dev = good_bridge;
 		mutate(&rnd, &dev, sizeof(dev));
-		if (!pci_lu_dev_ser_valid(&dev))
+		if (!pci_liveupdate_dev_ser_valid(&dev))
 			refused_bridge++;
 		else
 			KUNIT_ASSERT_TRUE(test, dev_ok(&dev));

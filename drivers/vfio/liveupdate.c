@@ -36,6 +36,29 @@ struct vfio_device *vfio_cdev_file_device(struct file *file)
 EXPORT_SYMBOL_GPL(vfio_cdev_file_device);
 
 /**
+ * vfio_file_kind - What sort of file of VFIO a file is
+ * @file: Any file
+ *
+ * For a driver to say why it cannot preserve it.
+ *
+ * Context: Any.
+ * Return: A noun for the log, or NULL if the file is not one of VFIO.
+ */
+const char *vfio_file_kind(struct file *file)
+{
+	if (vfio_cdev_file_device(file))
+		return "device file";
+	if (vfio_container_from_file(file))
+		return "container file";
+	if (vfio_file_is_group(file))
+		return "group file";
+	if (vfio_file_is_valid(file))
+		return "device file of a group";
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(vfio_file_kind);
+
+/**
  * vfio_cdev_file_bound - Whether the device is bound to an iommufd by this file
  * @file: A file vfio_cdev_file_device() returned a device for
  *

@@ -50,6 +50,8 @@ vfio_pci_liveupdate_refuse(struct vfio_pci_core_device *vdev)
 		return "legacy VGA";
 	if (vdev->num_regions)
 		return "device specific regions";
+	if (pdev->pin && !vdev->nointx && !vdev->pci_2_3)
+		return "INTx cannot be masked";
 	if (!list_empty(&vdev->dmabufs))
 		return "exported dma-bufs";
 	if (pdev->cfg_size != PCI_CFG_SPACE_SIZE &&
@@ -370,26 +372,58 @@ out_power:
 }
 EXPORT_SYMBOL_GPL(vfio_pci_core_liveupdate_enable);
 
-/* MSI that the previous kernel enabled and this one knows nothing of */
+/* MSI-X that the previous kernel enabled and this one knows nothing of */
+static void vfio_pci_liveupdate_clear_msix(struct pci_dev *pdev)
+{
+	u16 flags;
+
+	if (!pdev->msix_cap || pdev->msix_enabled)
+		return;
+
+	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
+			     &flags);
+	flags &= ~(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
+			      flags);
+}
+
 static void vfio_pci_liveupdate_clear_msi(struct pci_dev *pdev)
 {
 	u16 flags;
 
-	if (pdev->msix_cap && !pdev->msix_enabled) {
-		pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
-				     &flags);
-		flags &= ~(PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
-		pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
-				      flags);
-	}
+	if (!pdev->msi_cap || pdev->msi_enabled)
+		return;
 
-	if (pdev->msi_cap && !pdev->msi_enabled) {
-		pci_read_config_word(pdev, pdev->msi_cap + PCI_MSI_FLAGS,
-				     &flags);
-		flags &= ~PCI_MSI_FLAGS_ENABLE;
-		pci_write_config_word(pdev, pdev->msi_cap + PCI_MSI_FLAGS,
-				      flags);
-	}
+	pci_read_config_word(pdev, pdev->msi_cap + PCI_MSI_FLAGS,
+			     &flags);
+	flags &= ~PCI_MSI_FLAGS_ENABLE;
+	pci_write_config_word(pdev, pdev->msi_cap + PCI_MSI_FLAGS,
+			      flags);
+}
+
+/**
+ * vfio_pci_liveupdate_rearm - Before the user sets up interrupts
+ * @vdev:  An open device
+ * @index: VFIO_PCI_*_IRQ_INDEX of what is set up
+ *
+ * Only one of MSI and MSI-X may be enabled, and with neither of them INTx is
+ * used. What is set up stays enabled and masked until PCI core has done that, so
+ * that nothing which is pending is lost.
+ *
+ * Context: May sleep. igate held.
+ */
+void vfio_pci_liveupdate_rearm(struct vfio_pci_core_device *vdev,
+			       unsigned int index)
+{
+	lockdep_assert_held(&vdev->igate);
+
+	if (!vdev->liveupdate.adopted)
+		return;
+
+	if (index != VFIO_PCI_MSIX_IRQ_INDEX)
+		vfio_pci_liveupdate_clear_msix(vdev->pdev);
+	if (index != VFIO_PCI_MSI_IRQ_INDEX)
+		vfio_pci_liveupdate_clear_msi(vdev->pdev);
 }
 
 /* Part of the close of a device whose user may never have set up interrupts */
@@ -398,6 +432,7 @@ void vfio_pci_liveupdate_disable_msi(struct vfio_pci_core_device *vdev)
 	if (!vdev->liveupdate.adopted)
 		return;
 
+	vfio_pci_liveupdate_clear_msix(vdev->pdev);
 	vfio_pci_liveupdate_clear_msi(vdev->pdev);
 	vdev->liveupdate.adopted = false;
 }
@@ -428,6 +463,7 @@ void vfio_pci_core_liveupdate_quiesce(struct pci_dev *pdev)
 
 	vfio_pci_core_liveupdate_stop(pdev);
 	pci_intx(pdev, 0);
+	vfio_pci_liveupdate_clear_msix(pdev);
 	vfio_pci_liveupdate_clear_msi(pdev);
 
 	/* Who unbinds the driver holds the device lock and waits for us */

@@ -35,7 +35,8 @@
  * What is refused
  *   virtual functions and functions that have some enabled, VGA devices, device
  *   specific regions, exported dma-bufs, noiommu, migration drivers, PASIDs,
- *   files that came from a VFIO group.
+ *   files that came from a VFIO group, those of other drivers, devices whose
+ *   INTx cannot be masked.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": live update: " fmt
@@ -63,7 +64,7 @@
 
 #include "vfio_pci_priv.h"
 
-/* Only for files vfio_pci_liveupdate_can_preserve() or retrieve() accepted */
+/* Only for files vfio_pci_liveupdate_preserve() or retrieve() accepted */
 static struct vfio_pci_core_device *vfio_pci_file_vdev(struct file *file)
 {
 	return container_of(vfio_cdev_file_device(file),
@@ -72,29 +73,51 @@ static struct vfio_pci_core_device *vfio_pci_file_vdev(struct file *file)
 
 /* Old kernel */
 
+/* All files of VFIO, so that those which cannot be preserved get a reason */
 static bool
 vfio_pci_liveupdate_can_preserve(struct liveupdate_file_handler *handler,
 				 struct file *file)
 {
+	return vfio_file_kind(file);
+}
+
+static bool vfio_pci_liveupdate_refused(struct file *file)
+{
 	struct vfio_device *device = vfio_cdev_file_device(file);
 
-	return device && device->ops == &vfio_pci_ops;
+	if (!device)
+		pr_warn("a %s cannot be preserved, use the device cdev\n",
+			vfio_file_kind(file));
+	else if (device->ops != &vfio_pci_ops)
+		dev_warn(device->dev, "live update: cannot preserve: driver is not vfio-pci\n");
+	else
+		return false;
+	return true;
 }
 
 /* A device can be open more than once, but it exists only once */
 static unsigned long vfio_pci_liveupdate_get_id(struct file *file)
 {
-	return (unsigned long)vfio_cdev_file_device(file);
+	struct vfio_device *device = vfio_cdev_file_device(file);
+
+	return device ? (unsigned long)device : (unsigned long)file;
 }
 
 static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 {
-	struct vfio_pci_core_device *vdev = vfio_pci_file_vdev(args->file);
-	struct vfio_device *device = &vdev->vdev;
-	struct pci_dev *pdev = vdev->pdev;
+	struct vfio_pci_core_device *vdev;
+	struct vfio_device *device;
 	struct vfio_pci_ser *ser;
+	struct pci_dev *pdev;
 	size_t size;
 	int ret;
+
+	if (vfio_pci_liveupdate_refused(args->file))
+		return -EOPNOTSUPP;
+
+	vdev = vfio_pci_file_vdev(args->file);
+	device = &vdev->vdev;
+	pdev = vdev->pdev;
 
 	/* Its user can hold the lock for long, with a fault on its own memory */
 	ACQUIRE(mutex_intr, lock)(&device->dev_set->lock);
