@@ -17,6 +17,7 @@
  *   aborted		preserved and given up again: all as if never asked for
  *   twice		preserved again by the kernel that got it back, for a third one
  *   discard		preserved, and nobody takes it back: FINISH brings it to rest
+ *   vmms		several VMMs, of which only the first comes back at once
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -31,12 +32,6 @@
 #include "kselftest.h"
 #include "liveupdate/vmm.h"
 
-/*
- * A card that is kept from its ring reads every descriptor as empty and goes
- * round once for each frame: the second one gets a shorter ring.
- */
-#define MAX_SECOND_RING	4096
-
 static const char * const scenarios[] = {
 	[CASE_MAIN] = "main",
 	[CASE_BASE] = "base",
@@ -44,15 +39,37 @@ static const char * const scenarios[] = {
 	[CASE_ABORTED] = "aborted",
 	[CASE_TWICE] = "twice",
 	[CASE_DISCARD] = "discard",
+	[CASE_VMMS] = "vmms",
+};
+
+static const char * const shares[] = {
+	[SHARE_SESSION] = "session",
+	[SHARE_IOMMUFD] = "iommufd",
+	[SHARE_IOAS] = "ioas",
+	[SHARE_HWPT] = "hwpt",
+	[SHARE_NOTHING] = "nothing",
+};
+
+static const char * const others[] = {
+	[OTHERS_LATE] = "late",
+	[OTHERS_DISCARD] = "discard",
+	[OTHERS_LEFT] = "left",
+};
+
+static const char * const irqs[] = {
+	[VFIO_PCI_INTX_IRQ_INDEX] = "intx",
+	[VFIO_PCI_MSI_IRQ_INDEX] = "msi",
+	[VFIO_PCI_MSIX_IRQ_INDEX] = "msix",
 };
 
 struct vmm vmm = {
 	.stage = 1,
-	.ring = IGB_RX_MAX_RING,
+	.ring = RX_MAX_RING,
 	.iova = 1ULL << 40,	/* above all RAM */
 	.append = "",
+	.irq = RX_NO_IRQ,
+	.late = 1,
 	.luo = -1,
-	.session = -1,
 };
 
 /* run_id=N on the kernel command line, 0 if there is none */
@@ -76,14 +93,46 @@ static void __noreturn show_usage(const char *self)
 {
 	fprintf(stderr,
 		"usage: %s --case CASE --stage N --device BDF [--device BDF]\n"
+		"	[--share session|iommufd|ioas|hwpt|nothing] [--interrupts msix|msi|intx]\n"
+		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
+		"	[--memory MB [--areas N] [--huge]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
-		"CASE is main, base, unpreserved, aborted, twice or discard. Stage 1 loads and\n"
-		"starts IMAGE; stage 2 is for the kernel that this starts, with the same\n"
-		"options, and stage 3 of twice for the next. The devices are 82576 bound to\n"
-		"vfio-pci.\n", self);
+		"CASE is main, base, unpreserved, aborted, twice, discard or vmms. Stage 1\n"
+		"loads and starts IMAGE; stage 2 is for the kernel that this starts, with the same\n"
+		"options, and stage 3 of twice for the next. The devices are bound to\n"
+		"vfio-pci; --share is what several of them have in common.\n", self);
 	exit(KSFT_SKIP);
+}
+
+static int pick(const char *word, const char * const *words, int nr,
+		const char *self)
+{
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		if (!strcmp(word, words[i]))
+			return i;
+	}
+
+	show_usage(self);
+}
+
+/* Only some cases are for any number of devices. */
+static bool nr_nics_fits(void)
+{
+	switch (vmm.scenario) {
+	case CASE_MAIN:
+	case CASE_TWICE:
+		return vmm.nr_nics;
+	case CASE_UNPRESERVED:
+		return vmm.nr_nics == 2;
+	case CASE_VMMS:
+		return vmm.nr_nics >= 2 && vmm.share == SHARE_NOTHING;
+	default:
+		return vmm.nr_nics == 1;
+	}
 }
 
 static void parse_options(int argc, char *argv[])
@@ -95,26 +144,29 @@ static void parse_options(int argc, char *argv[])
 		{ "iova", required_argument, NULL, 'i' },
 		{ "run-id", required_argument, NULL, 'R' },
 		{ "device", required_argument, NULL, 'd' },
+		{ "share", required_argument, NULL, 'S' },
+		{ "interrupts", required_argument, NULL, 'q' },
+		{ "attempts", no_argument, NULL, 'A' },
+		{ "others", required_argument, NULL, 'o' },
+		{ "late", required_argument, NULL, 'l' },
+		{ "memory", required_argument, NULL, 'm' },
+		{ "areas", required_argument, NULL, 'n' },
+		{ "huge", no_argument, NULL, 'H' },
 		{ "kernel", required_argument, NULL, 'k' },
 		{ "initrd", required_argument, NULL, 'I' },
 		{ "append", required_argument, NULL, 'a' },
 		{ "control", required_argument, NULL, 'C' },
 		{}
 	};
-	int opt, i;
+	int opt;
 
 	vmm.run_id = cmdline_run_id();
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
-			for (i = 0; i < ARRAY_SIZE(scenarios); i++) {
-				if (!strcmp(optarg, scenarios[i]))
-					break;
-			}
-			if (i == ARRAY_SIZE(scenarios))
-				show_usage(argv[0]);
-			vmm.scenario = i;
+			vmm.scenario = pick(optarg, scenarios,
+					    ARRAY_SIZE(scenarios), argv[0]);
 			break;
 		case 's':
 			vmm.stage = atoi(optarg);
@@ -135,6 +187,31 @@ static void parse_options(int argc, char *argv[])
 			vmm.nics[vmm.nr_nics].id = vmm.nr_nics;
 			vmm.nr_nics++;
 			break;
+		case 'S':
+			vmm.share = pick(optarg, shares, ARRAY_SIZE(shares), argv[0]);
+			break;
+		case 'q':
+			vmm.irq = pick(optarg, irqs, ARRAY_SIZE(irqs), argv[0]);
+			break;
+		case 'A':
+			vmm.attempts = true;
+			break;
+		case 'o':
+			vmm.others = pick(optarg, others, ARRAY_SIZE(others),
+					  argv[0]);
+			break;
+		case 'l':
+			vmm.late = strtoul(optarg, NULL, 0);
+			break;
+		case 'm':
+			vmm.memory_mb = strtoul(optarg, NULL, 0);
+			break;
+		case 'n':
+			vmm.areas = strtoul(optarg, NULL, 0);
+			break;
+		case 'H':
+			vmm.huge = true;
+			break;
 		case 'k':
 			vmm.kernel = optarg;
 			break;
@@ -152,23 +229,15 @@ static void parse_options(int argc, char *argv[])
 		}
 	}
 
-	if (vmm.nr_nics != (vmm.scenario == CASE_UNPRESERVED ? 2 : 1) ||
+	if (vmm.scenario == CASE_VMMS)
+		vmm.share = SHARE_NOTHING;
+
+	if (!nr_nics_fits() ||
 	    vmm.stage < 1 || vmm.stage > (vmm.scenario == CASE_TWICE ? 3 : 2) ||
 	    optind != argc ||
-	    vmm.ring < SECOND_BUFFERS || vmm.ring > IGB_RX_MAX_RING || vmm.ring % 8 ||
+	    vmm.ring < SECOND_BUFFERS || vmm.ring > RX_MAX_RING || vmm.ring % 8 ||
 	    (vmm.stage == 1 && (!vmm.kernel || !vmm.initrd)))
 		show_usage(argv[0]);
-
-	for (i = 0; i < vmm.nr_nics; i++) {
-		struct nic *nic = &vmm.nics[i];
-
-		nic->ring = vmm.ring;
-		if (nic->id && nic->ring > MAX_SECOND_RING)
-			nic->ring = MAX_SECOND_RING;
-		nic->stream.nic = nic->id;
-		nic->stream.run_id = vmm.run_id;
-		nic->stream.stage = STAGE_STREAM;
-	}
 }
 
 int main(int argc, char *argv[])
@@ -178,6 +247,7 @@ int main(int argc, char *argv[])
 	ksft_print_header();
 	ksft_print_msg("case %s, stage %d\n", scenarios[vmm.scenario], vmm.stage);
 	control_open(vmm.control);
+	nics_arrange();
 
 	if (vmm.stage == 1)
 		old_kernel();

@@ -15,7 +15,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
-#include <linux/bits.h>
 #include <linux/iommufd.h>
 #include <linux/sizes.h>
 #include <linux/vfio.h>
@@ -24,52 +23,9 @@
 #include <libvfio.h>
 
 #include "kselftest_harness.h"
-#include "liveupdate/uapi.h"
-
-#define MEMORY_SIZE	SZ_2M
-#define MEMORY_IOVA	BIT_ULL(40)
-
-enum { TOKEN_MEMFD, TOKEN_IOMMUFD, TOKEN_CDEV, TOKEN_OTHER };
+#include "liveupdate/test_vm.h"
 
 static const char *device_bdf;
-
-static int memory_create(void)
-{
-	int fd = memfd_create("memory", MFD_CLOEXEC);
-
-	if (fd >= 0 && ftruncate(fd, MEMORY_SIZE)) {
-		close(fd);
-		fd = -1;
-	}
-
-	return fd;
-}
-
-static int iommufd_destroy(int iommufd, u32 id)
-{
-	struct iommu_destroy args = { .size = sizeof(args), .id = id };
-
-	return ioctl(iommufd, IOMMU_DESTROY, &args) ? -errno : 0;
-}
-
-static int device_detach(int fd)
-{
-	struct vfio_device_detach_iommufd_pt args = { .argsz = sizeof(args) };
-
-	return ioctl(fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &args) ? -errno : 0;
-}
-
-/* All that a VMM has, for a VM with one device. */
-struct vm {
-	struct iommu *iommu;
-	struct vfio_pci_device *device;
-	struct dma_region region;
-	u32 dev_id;
-	u32 hwpt_id;
-	int memfd;
-	int luo;
-	int session;
-};
 
 FIXTURE(liveupdate) {
 	struct vm vm;
@@ -77,86 +33,18 @@ FIXTURE(liveupdate) {
 
 FIXTURE_SETUP(liveupdate)
 {
-	struct vm *vm = &self->vm;
+	int ret = vm_init(&self->vm, device_bdf, _metadata->name);
 
-	vm->luo = luo_open_device();
-	if (vm->luo < 0)
+	if (ret == -ENODEV)
 		SKIP(return, "no " LUO_DEVICE);
-
-	vm->session = luo_create_session(vm->luo, _metadata->name);
-	ASSERT_LE(0, vm->session);
-
-	vm->iommu = iommu_init(MODE_IOMMUFD);
-	vm->device = vfio_pci_device_alloc(device_bdf, vm->iommu);
-	vfio_pci_cdev_open(vm->device, device_bdf);
-	ASSERT_EQ(0, __vfio_device_bind_iommufd_id(vm->device->fd,
-						   vm->iommu->iommufd,
-						   &vm->dev_id));
-	ASSERT_EQ(0, __iommu_hwpt_alloc(vm->iommu, vm->dev_id, &vm->hwpt_id));
-
-	if (hwpt_mark_preserve(vm->iommu->iommufd, vm->hwpt_id, 0) == -ENOTTY)
+	if (ret == -ENOTTY)
 		SKIP(return, "no IOMMU live update in this kernel");
-
-	ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, vm->hwpt_id));
-
-	vm->memfd = memory_create();
-	ASSERT_LE(0, vm->memfd);
-	vm->region = (struct dma_region){
-		.iova = MEMORY_IOVA,
-		.size = MEMORY_SIZE,
-	};
-	ASSERT_EQ(0, __iommu_map_file(vm->iommu, &vm->region, vm->memfd, 0));
+	ASSERT_EQ(0, ret);
 }
 
 FIXTURE_TEARDOWN(liveupdate)
 {
-	struct vm *vm = &self->vm;
-
-	if (vm->session >= 0)
-		close(vm->session);
-	close(vm->luo);
-	close(vm->device->fd);
-	vfio_pci_device_free(vm->device);
-	iommu_cleanup(vm->iommu);
-	close(vm->memfd);
-}
-
-static int mark(struct vm *vm, u32 hwpt_id, u64 token)
-{
-	return hwpt_mark_preserve(vm->iommu->iommufd, hwpt_id, token);
-}
-
-static int preserve(struct vm *vm, int fd, u64 token)
-{
-	return luo_session_preserve_fd(vm->session, fd, token);
-}
-
-static int preserve_memfd(struct vm *vm)
-{
-	return preserve(vm, vm->memfd, TOKEN_MEMFD);
-}
-
-static int preserve_iommufd(struct vm *vm)
-{
-	return preserve(vm, vm->iommu->iommufd, TOKEN_IOMMUFD);
-}
-
-static int preserve_cdev(struct vm *vm)
-{
-	return preserve(vm, vm->device->fd, TOKEN_CDEV);
-}
-
-static int preserve_all(struct vm *vm)
-{
-	int ret;
-
-	ret = preserve_memfd(vm);
-	if (!ret)
-		ret = preserve_iommufd(vm);
-	if (!ret)
-		ret = preserve_cdev(vm);
-
-	return ret;
+	vm_cleanup(&self->vm);
 }
 
 /* The fixture has marked the HWPT already, with token 0. */
@@ -164,19 +52,19 @@ TEST_F(liveupdate, mark_again)
 {
 	struct vm *vm = &self->vm;
 
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, 0));
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, 7));
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, 7));
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, UINT64_MAX));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, 0));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, 7));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, 7));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, UINT64_MAX));
 }
 
 TEST_F(liveupdate, mark_what_is_no_hwpt)
 {
 	struct vm *vm = &self->vm;
 
-	ASSERT_EQ(-ENOENT, mark(vm, UINT32_MAX, 1));
-	ASSERT_EQ(-ENOENT, mark(vm, vm->iommu->ioas_id, 1));
-	ASSERT_EQ(-ENOENT, mark(vm, vm->dev_id, 1));
+	ASSERT_EQ(-ENOENT, vm_mark(vm, UINT32_MAX, 1));
+	ASSERT_EQ(-ENOENT, vm_mark(vm, vm->iommu->ioas_id, 1));
+	ASSERT_EQ(-ENOENT, vm_mark(vm, vm->dev_id, 1));
 }
 
 TEST_F(liveupdate, mark_with_a_token_in_use)
@@ -185,17 +73,17 @@ TEST_F(liveupdate, mark_with_a_token_in_use)
 	u32 other;
 
 	ASSERT_EQ(0, __iommu_hwpt_alloc(vm->iommu, vm->dev_id, &other));
-	ASSERT_EQ(-EADDRINUSE, mark(vm, other, 0));
+	ASSERT_EQ(-EADDRINUSE, vm_mark(vm, other, 0));
 
 	/* A token that was replaced is free again. */
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, 1));
-	ASSERT_EQ(0, mark(vm, other, 0));
-	ASSERT_EQ(-EADDRINUSE, mark(vm, vm->hwpt_id, 0));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, 1));
+	ASSERT_EQ(0, vm_mark(vm, other, 0));
+	ASSERT_EQ(-EADDRINUSE, vm_mark(vm, vm->hwpt_id, 0));
 
 	/* The mark goes with the HWPT. */
 	ASSERT_EQ(0, iommufd_destroy(vm->iommu->iommufd, other));
-	ASSERT_EQ(-ENOENT, mark(vm, other, 0));
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, 0));
+	ASSERT_EQ(-ENOENT, vm_mark(vm, other, 0));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, 0));
 }
 
 TEST_F(liveupdate, mark_argument_size)
@@ -225,26 +113,10 @@ TEST_F(liveupdate, mark_when_preserved)
 {
 	struct vm *vm = &self->vm;
 
-	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(0, mark(vm, vm->hwpt_id, 1));
-	ASSERT_EQ(0, preserve_iommufd(vm));
-	ASSERT_EQ(-EBUSY, mark(vm, vm->hwpt_id, 2));
-}
-
-/* The HWPT that attaching to an IOAS makes is not the user's to preserve. */
-TEST_F(liveupdate, mark_auto_hwpt)
-{
-	struct vm *vm = &self->vm;
-	struct vfio_device_attach_iommufd_pt args = {
-		.argsz = sizeof(args),
-		.pt_id = vm->iommu->ioas_id,
-	};
-
-	ASSERT_EQ(0, device_detach(vm->device->fd));
-	ASSERT_EQ(0, iommufd_destroy(vm->iommu->iommufd, vm->hwpt_id));
-	ASSERT_EQ(0, ioctl(vm->device->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &args));
-	ASSERT_NE(vm->iommu->ioas_id, args.pt_id);
-	ASSERT_EQ(-EOPNOTSUPP, mark(vm, args.pt_id, 1));
+	ASSERT_EQ(0, vm_preserve_memfd(vm));
+	ASSERT_EQ(0, vm_mark(vm, vm->hwpt_id, 1));
+	ASSERT_EQ(0, vm_preserve_iommufd(vm));
+	ASSERT_EQ(-EBUSY, vm_mark(vm, vm->hwpt_id, 2));
 }
 
 TEST_F(liveupdate, restore_in_old_kernel)
@@ -253,7 +125,7 @@ TEST_F(liveupdate, restore_in_old_kernel)
 	u32 hwpt_id, ioas_id;
 
 	ASSERT_EQ(-ENOTTY, hwpt_restore(vm->iommu->iommufd, 0, &hwpt_id, &ioas_id));
-	ASSERT_EQ(0, preserve_all(vm));
+	ASSERT_EQ(0, vm_preserve_all(vm));
 	ASSERT_EQ(-ENOTTY, hwpt_restore(vm->iommu->iommufd, 0, &hwpt_id, &ioas_id));
 }
 
@@ -262,12 +134,12 @@ TEST_F(liveupdate, preserve_in_wrong_order)
 {
 	struct vm *vm = &self->vm;
 
-	ASSERT_EQ(-EINVAL, preserve_iommufd(vm));
-	ASSERT_EQ(-EINVAL, preserve_cdev(vm));
-	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(-EINVAL, preserve_cdev(vm));
-	ASSERT_EQ(0, preserve_iommufd(vm));
-	ASSERT_EQ(0, preserve_cdev(vm));
+	ASSERT_EQ(-EINVAL, vm_preserve_iommufd(vm));
+	ASSERT_EQ(-EINVAL, vm_preserve_cdev(vm));
+	ASSERT_EQ(0, vm_preserve_memfd(vm));
+	ASSERT_EQ(-EINVAL, vm_preserve_cdev(vm));
+	ASSERT_EQ(0, vm_preserve_iommufd(vm));
+	ASSERT_EQ(0, vm_preserve_cdev(vm));
 }
 
 /* What belongs together has to be in one session. */
@@ -278,10 +150,10 @@ TEST_F(liveupdate, preserve_in_two_sessions)
 
 	ASSERT_LE(0, session);
 	ASSERT_EQ(0, luo_session_preserve_fd(session, vm->memfd, TOKEN_MEMFD));
-	ASSERT_EQ(-EINVAL, preserve_iommufd(vm));
+	ASSERT_EQ(-EINVAL, vm_preserve_iommufd(vm));
 
 	ASSERT_EQ(0, close(session));
-	ASSERT_EQ(0, preserve_all(vm));
+	ASSERT_EQ(0, vm_preserve_all(vm));
 }
 
 TEST_F(liveupdate, preserve_twice)
@@ -290,12 +162,12 @@ TEST_F(liveupdate, preserve_twice)
 	int session = luo_create_session(vm->luo, "other");
 
 	ASSERT_LE(0, session);
-	ASSERT_EQ(0, preserve_all(vm));
+	ASSERT_EQ(0, vm_preserve_all(vm));
 
-	ASSERT_EQ(-EBUSY, preserve(vm, vm->memfd, TOKEN_OTHER));
-	ASSERT_EQ(-EBUSY, preserve(vm, vm->iommu->iommufd, TOKEN_OTHER));
-	ASSERT_EQ(-EBUSY, preserve(vm, vm->device->fd, TOKEN_OTHER));
-	ASSERT_EQ(-EEXIST, preserve(vm, vm->device->fd, TOKEN_CDEV));
+	ASSERT_EQ(-EBUSY, vm_preserve(vm, vm->memfd, TOKEN_OTHER));
+	ASSERT_EQ(-EBUSY, vm_preserve(vm, vm->iommu->iommufd, TOKEN_OTHER));
+	ASSERT_EQ(-EBUSY, vm_preserve(vm, vm->device->fd, TOKEN_OTHER));
+	ASSERT_EQ(-EEXIST, vm_preserve(vm, vm->device->fd, TOKEN_CDEV));
 	ASSERT_EQ(-EBUSY, luo_session_preserve_fd(session, vm->iommu->iommufd, 0));
 	ASSERT_EQ(-EBUSY, luo_session_preserve_fd(session, vm->device->fd, 0));
 
@@ -311,31 +183,9 @@ TEST_F(liveupdate, preserve_unmarked)
 	ASSERT_EQ(0, __iommu_hwpt_alloc(vm->iommu, vm->dev_id, &other));
 	ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, other));
 
-	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(-ENODEV, preserve_iommufd(vm));
-	ASSERT_GT(0, preserve_cdev(vm));
-}
-
-/* Memory that no file holds has nobody to carry it over. */
-TEST_F(liveupdate, preserve_anonymous_memory)
-{
-	struct vm *vm = &self->vm;
-	struct dma_region region = {
-		.iova = MEMORY_IOVA + SZ_4G,
-		.size = SZ_64K,
-	};
-
-	region.vaddr = mmap(NULL, region.size, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, region.vaddr);
-	ASSERT_EQ(0, __iommu_map(vm->iommu, &region));
-
-	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(-EOPNOTSUPP, preserve_iommufd(vm));
-
-	ASSERT_EQ(0, __iommu_unmap(vm->iommu, &region, NULL));
-	ASSERT_EQ(0, preserve_iommufd(vm));
-	ASSERT_EQ(0, preserve_cdev(vm));
+	ASSERT_EQ(0, vm_preserve_memfd(vm));
+	ASSERT_EQ(-ENODEV, vm_preserve_iommufd(vm));
+	ASSERT_GT(0, vm_preserve_cdev(vm));
 }
 
 /* Everything that would change what is preserved. */
@@ -343,10 +193,10 @@ static void expect_frozen(struct __test_metadata *_metadata,
 			  struct vm *vm, u32 other_hwpt)
 {
 	struct dma_region second = {
-		.iova = MEMORY_IOVA + SZ_4G,
-		.size = MEMORY_SIZE,
+		.iova = VM_MEMORY_IOVA + SZ_4G,
+		.size = VM_MEMORY_SIZE,
 	};
-	int memfd = memory_create();
+	int memfd = vm_memory_create();
 
 	ASSERT_LE(0, memfd);
 	EXPECT_EQ(-EBUSY, __iommu_map_file(vm->iommu, &second, memfd, 0));
@@ -357,7 +207,7 @@ static void expect_frozen(struct __test_metadata *_metadata,
 	EXPECT_EQ(-EBUSY, __vfio_pci_device_reset(vm->device));
 	EXPECT_EQ(0, close(memfd));
 
-	EXPECT_EQ(-1, ftruncate(vm->memfd, MEMORY_SIZE / 2));
+	EXPECT_EQ(-1, ftruncate(vm->memfd, VM_MEMORY_SIZE / 2));
 	EXPECT_EQ(EPERM, errno);
 	EXPECT_EQ(-1, fallocate(vm->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				0, SZ_4K));
@@ -369,10 +219,10 @@ static void expect_free(struct __test_metadata *_metadata,
 			struct vm *vm, u32 other_hwpt)
 {
 	struct dma_region second = {
-		.iova = MEMORY_IOVA + SZ_4G,
-		.size = MEMORY_SIZE,
+		.iova = VM_MEMORY_IOVA + SZ_4G,
+		.size = VM_MEMORY_SIZE,
 	};
-	int memfd = memory_create();
+	int memfd = vm_memory_create();
 
 	ASSERT_LE(0, memfd);
 	EXPECT_EQ(0, __iommu_map_file(vm->iommu, &second, memfd, 0));
@@ -384,7 +234,7 @@ static void expect_free(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, device_detach(vm->device->fd));
 	EXPECT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, vm->hwpt_id));
 	EXPECT_EQ(0, iommufd_destroy(vm->iommu->iommufd, other_hwpt));
-	EXPECT_EQ(0, mark(vm, vm->hwpt_id, 0));
+	EXPECT_EQ(0, vm_mark(vm, vm->hwpt_id, 0));
 	EXPECT_EQ(0, close(memfd));
 
 	EXPECT_EQ(0, fallocate(vm->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
@@ -397,7 +247,7 @@ TEST_F(liveupdate, preserved_is_frozen)
 	u32 other;
 
 	ASSERT_EQ(0, __iommu_hwpt_alloc(vm->iommu, vm->dev_id, &other));
-	ASSERT_EQ(0, preserve_all(vm));
+	ASSERT_EQ(0, vm_preserve_all(vm));
 	expect_frozen(_metadata, vm, other);
 }
 
@@ -407,7 +257,7 @@ TEST_F(liveupdate, closed_session_frees)
 	u32 other;
 
 	ASSERT_EQ(0, __iommu_hwpt_alloc(vm->iommu, vm->dev_id, &other));
-	ASSERT_EQ(0, preserve_all(vm));
+	ASSERT_EQ(0, vm_preserve_all(vm));
 	ASSERT_EQ(0, close(vm->session));
 	vm->session = -1;
 
@@ -421,7 +271,7 @@ TEST_F(liveupdate, preserve_after_closed_session)
 	int i;
 
 	for (i = 0; i < 8; i++) {
-		ASSERT_EQ(0, preserve_all(vm));
+		ASSERT_EQ(0, vm_preserve_all(vm));
 		ASSERT_EQ(0, close(vm->session));
 		vm->session = luo_create_session(vm->luo, "again");
 		ASSERT_LE(0, vm->session);
@@ -437,14 +287,14 @@ TEST_F(liveupdate, preserve_detached)
 	ASSERT_EQ(0, __iommu_hwpt_alloc(vm->iommu, vm->dev_id, &other));
 	ASSERT_EQ(0, device_detach(vm->device->fd));
 
-	ASSERT_EQ(0, preserve_memfd(vm));
-	ASSERT_EQ(-ENODEV, preserve_iommufd(vm));
-	ASSERT_GT(0, preserve_cdev(vm));
+	ASSERT_EQ(0, vm_preserve_memfd(vm));
+	ASSERT_EQ(-ENODEV, vm_preserve_iommufd(vm));
+	ASSERT_GT(0, vm_preserve_cdev(vm));
 
 	/* Nothing is left of the attempt: the same session takes it once attached. */
 	ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(vm->device->fd, vm->hwpt_id));
-	ASSERT_EQ(0, preserve_iommufd(vm));
-	ASSERT_EQ(0, preserve_cdev(vm));
+	ASSERT_EQ(0, vm_preserve_iommufd(vm));
+	ASSERT_EQ(0, vm_preserve_cdev(vm));
 	EXPECT_EQ(-EBUSY, iommufd_destroy(vm->iommu->iommufd, vm->hwpt_id));
 
 	ASSERT_EQ(0, close(vm->session));

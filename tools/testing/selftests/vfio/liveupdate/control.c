@@ -30,6 +30,7 @@
 
 static int control_fd = -1;
 static char current_step[128] = "start";
+static char mark_prefix[32];
 static bool settled;
 
 static void send_line(const char *kind, const char *fmt, va_list ap)
@@ -39,7 +40,8 @@ static void send_line(const char *kind, const char *fmt, va_list ap)
 	ssize_t ret;
 	int n;
 
-	n = snprintf(line, sizeof(line) - 1, "@%s ", kind);
+	n = snprintf(line, sizeof(line) - 1, "@%s %s", kind,
+		     strcmp(kind, "mark") ? "" : mark_prefix);
 	n += vsnprintf(line + n, sizeof(line) - 1 - n, fmt, ap);
 	len = n < sizeof(line) - 1 ? n : sizeof(line) - 2;
 	line[len++] = '\n';
@@ -107,6 +109,16 @@ void control_open(const char *path)
 		tio.c_cflag |= CLOCAL;
 		tcsetattr(control_fd, TCSAFLUSH, &tio);
 	}
+}
+
+/* What the names of marks start with from now on. */
+void control_prefix(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(mark_prefix, sizeof(mark_prefix), fmt, ap);
+	va_end(ap);
 }
 
 /* The test has come to its end: leaving is no failure from now on. */
@@ -229,6 +241,12 @@ void control_pause(unsigned int nic)
 void control_resume(unsigned int nic, unsigned int stage)
 {
 	ask("resume nic=%u stage=%u", nic, stage);
+}
+
+/* Have who watches look for memory that has been mapped. */
+void control_scan(void)
+{
+	ask("scan");
 }
 
 /**

@@ -10,11 +10,13 @@
 void control_open(const char *path);
 void control_done(void);
 
+__printf(1, 2) void control_prefix(const char *fmt, ...);
 __printf(1, 2) void control_mark(const char *fmt, ...);
 __printf(1, 2) void control_info(const char *fmt, ...);
 __printf(1, 2) void control_step(const char *fmt, ...);
 __printf(2, 3) __noreturn void control_fail(int err, const char *fmt, ...);
 
+void control_scan(void);
 void control_pause(unsigned int nic);
 void control_resume(unsigned int nic, unsigned int stage);
 bool control_sent(unsigned int nic, __u64 *seq, __u64 *accepted);

@@ -20,23 +20,6 @@
 #define FRAMES_NEW	500
 #define LEFTOVER_MS	300
 
-/* Try to bind the device to another iommufd. */
-static int bind_new(struct nic *nic)
-{
-	struct iommu *iommu = iommu_init(MODE_IOMMUFD);
-	struct vfio_pci_device *device = vfio_pci_device_alloc(nic->bdf, iommu);
-	u32 dev_id;
-	int ret;
-
-	vfio_pci_cdev_open(device, nic->bdf);
-	ret = __vfio_device_bind_iommufd_id(device->fd, iommu->iommufd, &dev_id);
-	close(device->fd);
-	vfio_pci_device_free(device);
-	iommu_cleanup(iommu);
-
-	return ret;
-}
-
 static int write_name(const char *path, const char *name)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -77,7 +60,7 @@ static void must_fail(const char *key, int ret, int expected)
 static void try_everything(struct nic *nic)
 {
 	control_step("take the device from its user");
-	must_fail("bind", bind_new(nic), -EBUSY);
+	must_fail("bind", nic_bind_new(nic), -EBUSY);
 	must_fail("reset", write_attr(nic, "reset", "1"), -EBUSY);
 
 	/*
@@ -92,14 +75,14 @@ static void try_everything(struct nic *nic)
 		must(write_attr(nic, "driver_override", "vfio-pci"), "override driver");
 		must(write_name(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci again");
 	}
-	must_fail("bind_again", bind_new(nic), -EBUSY);
+	must_fail("bind_again", nic_bind_new(nic), -EBUSY);
 
 	control_step("kexec with an unfinished session");
 	must_fail("kexec", kexec_try(), -EBUSY);
 
 	/* An agent that goes away ends nothing. */
-	session_close();
-	session_retrieve();
+	session_close(nic->session);
+	session_retrieve(nic->session);
 }
 
 /* What was under way when the device stopped comes first, and does not count. */
@@ -111,17 +94,18 @@ static void nic_use_anew(struct nic *nic)
 	nic_open(nic);
 	nic_map(nic);
 	nic_queue_init(nic);
-	must(igb_rx_start(&nic->rx), "start receiving on NIC %u", nic->id);
+	must(nic->ops->start(&nic->rx), "start receiving on NIC %u", nic->id);
 
 	start = now_ms();
 	while (now_ms() - start < LEFTOVER_MS) {
 		nic_take(nic);
 		usleep(1000);
 	}
+	nic->running = true;
 	control_info("leftover=%llu", nic->stream.frames);
 
 	nic->stream.stage = STAGE_SECOND;
-	control_resume(nic->id, STAGE_SECOND);
+	nic_go_on(nic, STAGE_SECOND);
 	control_step("receive with the device opened anew");
 	nic_receive(nic, FRAMES_NEW);
 	control_pause(nic->id);
@@ -132,7 +116,8 @@ static void nic_use_anew(struct nic *nic)
 
 void new_kernel_discard(struct nic *nic)
 {
-	u64 size = (u64)nic->ring * (IGB_RX_DESC_SIZE + IGB_RX_BUFFER_SIZE);
+	u64 size = nic->ops->ring_bytes(nic->ring) +
+		   (u64)nic->ring * RX_BUFFER_SIZE;
 	u64 enough = size * 15 / 16;
 	long long start;
 	u64 free_before;
@@ -142,7 +127,7 @@ void new_kernel_discard(struct nic *nic)
 	test_plan(3);
 
 	control_mark("retrieve-begin");
-	session_retrieve();
+	session_retrieve(nic->session);
 	control_mark("retrieve-end");
 
 	try_everything(nic);
@@ -150,7 +135,7 @@ void new_kernel_discard(struct nic *nic)
 	test_pass("nobody else gets the device");
 
 	free_before = mem_free();
-	session_finish();
+	session_finish(nic->session);
 
 	command = nic_command_read(nic);
 	control_info("command_after_finish=%#x", command);
@@ -166,7 +151,7 @@ void new_kernel_discard(struct nic *nic)
 	if (freed < (s64)enough)
 		control_fail(0, "only %ld of %lu KiB became free", freed / 1024,
 			     size / 1024);
-	session_close();
+	session_close(nic->session);
 
 	/* Frames keep coming: none may get anywhere. */
 	sleep(1);

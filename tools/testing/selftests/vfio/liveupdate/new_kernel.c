@@ -17,7 +17,6 @@
 #include "uapi.h"
 #include "vmm.h"
 
-#define FRAMES_SECOND	500
 #define FRAMES_PROVOKED	32
 
 /* The harness counts per source file: all of it is here. */
@@ -31,103 +30,154 @@ void test_pass(const char *what)
 	ksft_test_result_pass("%s\n", what);
 }
 
-void session_retrieve(void)
+void session_retrieve(struct vmm_session *session)
 {
 	liveupdate_open();
-	vmm.session = must(luo_retrieve_session(vmm.luo, SESSION),
+	session->fd = must(luo_retrieve_session(vmm.luo, session->name),
 			   "retrieve session");
 }
 
-void session_finish(void)
+void session_finish(struct vmm_session *session)
 {
 	control_mark("finish-begin");
-	must(luo_session_finish(vmm.session), "finish session");
+	must(luo_session_finish(session->fd), "finish session");
 	control_mark("finish-end");
 	ksft_test_result_pass("the session can be finished\n");
 }
 
-void session_close(void)
+void session_close(struct vmm_session *session)
 {
-	close(vmm.session);
+	close(session->fd);
 	close(vmm.luo);
 	vmm.luo = -1;
 }
 
 int retrieve_fd(const char *what, struct nic *nic, u64 token)
 {
-	return must(luo_session_retrieve_fd(vmm.session, token),
+	return must(luo_session_retrieve_fd(nic->session->fd, token),
 		    "take %s of NIC %u back", what, nic->id);
 }
 
 static void nic_retrieve_memory(struct nic *nic)
 {
-	int fd = retrieve_fd("memfd", nic, TOKEN_MEMFD(nic->id));
+	int fd = retrieve_fd("memfd", nic, TOKEN_MEMFD(nic));
 
-	must(stream_memory_adopt(&nic->first, fd, nic->ring, nic->ring),
+	must(stream_memory_adopt(&nic->first, fd,
+				 nic->ops->ring_bytes(nic->ring), nic->ring),
 	     "map retrieved memfd of NIC %u", nic->id);
 }
 
-/* Get everything back. The device is receiving all the while. */
-void nic_retrieve(struct nic *nic)
+/* Page tables are restored once all of their devices are bound. */
+static void nic_restore(struct nic *nic)
 {
-	int iommufd, cdev;
-	u32 ioas_id;
+	int iommufd = nic->iommu->iommufd;
+
+	if (nic->hwpt_of != nic) {
+		nic->hwpt_id = nic->hwpt_of->hwpt_id;
+		nic->ioas_id = nic->hwpt_of->ioas_id;
+		return;
+	}
+
+	must(hwpt_restore(iommufd, TOKEN_HWPT(nic), &nic->hwpt_id, &nic->ioas_id),
+	     "restore HWPT of NIC %u", nic->id);
+	if (nic->ioas_of->ioas_id != nic->ioas_id)
+		control_fail(0, "not in the IOAS of NIC %u", nic->ioas_of->id);
+	if (nic->ioas_of == nic && nic->iommufd_of != nic &&
+	    nic->iommufd_of->ioas_id == nic->ioas_id)
+		control_fail(0, "in the IOAS of NIC %u", nic->iommufd_of->id);
+}
+
+/* Get everything back. The devices are receiving all the while. */
+void nics_retrieve(struct vmm_session *session)
+{
+	int cdevs[MAX_NICS];
+	struct nic *nic = NULL;
+	int iommufd = -1;
 
 	control_mark("retrieve-begin");
-	session_retrieve();
-	nic_retrieve_memory(nic);
-	iommufd = retrieve_fd("iommufd", nic, TOKEN_IOMMUFD(nic->id));
-	cdev = retrieve_fd("cdev", nic, TOKEN_CDEV(nic->id));
+	session_retrieve(session);
+	while (session_nic_next(session, &nic))
+		nic_retrieve_memory(nic);
+	if (session->first == vmm.nics)
+		bulk_retrieve(vmm.nics);
+	while (session_nic_next(session, &nic)) {
+		if (nic->iommufd_of == nic)
+			iommufd = retrieve_fd("iommufd", nic, TOKEN_IOMMUFD(nic));
+		nic->iommu = iommu_init_fd(iommufd, 0);
+	}
+	while (session_nic_next(session, &nic))
+		cdevs[nic->id] = retrieve_fd("cdev", nic, TOKEN_CDEV(nic));
 	control_mark("retrieve-end");
 
-	must(__vfio_device_bind_iommufd_id(cdev, iommufd, &nic->dev_id),
-	     "bind retrieved NIC %u", nic->id);
+	while (session_nic_next(session, &nic))
+		must(__vfio_device_bind_iommufd_id(cdevs[nic->id],
+						   nic->iommu->iommufd,
+						   &nic->dev_id),
+		     "bind retrieved NIC %u", nic->id);
 	control_mark("bind-end");
 
-	must(hwpt_restore(iommufd, TOKEN_HWPT(nic->id), &nic->hwpt_id, &ioas_id),
-	     "restore HWPT of NIC %u", nic->id);
+	while (session_nic_next(session, &nic))
+		nic_restore(nic);
 	control_mark("restore-end");
 
-	must(__vfio_device_attach_iommufd_pt(cdev, nic->hwpt_id),
-	     "attach retrieved NIC %u", nic->id);
+	while (session_nic_next(session, &nic))
+		must(__vfio_device_attach_iommufd_pt(cdevs[nic->id], nic->hwpt_id),
+		     "attach retrieved NIC %u", nic->id);
 	control_mark("attached");
 
-	nic->iommu = iommu_init_fd(iommufd, ioas_id);
-	nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
-	nic->device->fd = cdev;
-	control_step("set up retrieved NIC %u", nic->id);
-	vfio_pci_device_setup(nic->device);
-	if (!igb_rx_match(nic->device))
-		control_fail(-ENODEV, "%s is not an 82576", nic->bdf);
+	while (session_nic_next(session, &nic)) {
+		nic->iommu->ioas_id = nic->ioas_id;
+		nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
+		nic->device->fd = cdevs[nic->id];
+		control_step("set up retrieved NIC %u", nic->id);
+		vfio_pci_device_setup(nic->device);
+		nic_irq_setup(nic);
+	}
 }
 
 /*
- * Look at everything received since the queue was started, and go on: give the
- * descriptors back, and receive @count frames more.
+ * Look at everything received since the queues were started, and go on: give the
+ * descriptors back, and receive @count frames more on each.
  */
-void nic_resume(struct nic *nic, u32 count)
+void nics_resume(struct vmm_session *session, u32 count)
 {
-	control_step("check memory of NIC %u", nic->id);
-	nic_queue_init(nic);
-	nic->rx.next = nic->state.next;
-	nic->rx.clean = nic->state.next;
-	nic->stream.frames = nic->state.frames;
-	nic->stream.last_seq = nic->state.last_seq;
-	nic_take(nic);
-	control_mark("checked frames=%llu bad=%llu", nic->stream.frames,
-		     nic->stream.bad);
-	if (nic->stream.bad ||
-	    nic->stream.frames < nic->state.frames + FRAMES_BEFORE)
-		control_fail(0, "%llu good frames, %llu bad, the old kernel saw %llu and more",
-			     nic->stream.frames, nic->stream.bad,
-			     nic->state.frames + FRAMES_BEFORE);
+	struct nic *first = session->first, *nic = NULL;
+	__u64 frames[MAX_NICS];
+
+	while (session_nic_next(session, &nic)) {
+		control_step("check memory of NIC %u", nic->id);
+		nic_queue_init(nic);
+		nic->rx.next = nic->state.next;
+		nic->rx.clean = nic->state.clean;
+		nic->stream.frames = nic->state.frames;
+		nic->stream.last_seq = nic->state.last_seq;
+		nic_irq_kick(nic);
+		nic_take(nic);
+		frames[nic->id] = nic->stream.frames;
+		control_info("nic%u_checked=%llu", nic->id, nic->stream.frames);
+		if (nic->stream.bad || nic->stream.frames <
+		    nic->state.frames + nic_few(nic, FRAMES_BEFORE))
+			control_fail(0, "%llu good frames, %llu bad, %llu and more before",
+				     nic->stream.frames, nic->stream.bad,
+				     nic->state.frames + nic_few(nic, FRAMES_BEFORE));
+	}
+	control_mark("checked frames=%llu bad=%llu", first->stream.frames,
+		     first->stream.bad);
 	ksft_test_result_pass("every frame is in memory\n");
 
-	control_info("given_back=%u", igb_rx_refill(&nic->rx));
+	while (session_nic_next(session, &nic)) {
+		control_info("given_back=%u", nic->ops->refill(&nic->rx));
+		nic->running = true;
+	}
 	control_mark("refilled");
 
+	if (session->first == vmm.nics)
+		bulk_check(vmm.nics);
+
 	control_step("receive in the new kernel");
-	nic_receive(nic, count);
+	nics_receive(session, count);
+	while (session_nic_next(session, &nic))
+		nic_irq_check(nic, nic->stream.frames - frames[nic->id]);
 	control_mark("resumed frames=%u", count);
 	ksft_test_result_pass("receiving goes on\n");
 }
@@ -153,71 +203,118 @@ void nic_second_map(struct nic *nic)
 	control_mark("second-mapped");
 }
 
-static void nic_receive_second(struct nic *nic)
+static void nic_start_second(struct nic *nic)
 {
 	nic_drain(nic);
-	must(igb_rx_stop(&nic->rx), "stop receiving");
+	nic->running = false;
+	must(nic->ops->stop(&nic->rx), "stop receiving");
 
 	if (!nic->second.size)
 		nic_second_map(nic);
+	if (nic->ops->opaque)
+		control_scan();
 
-	nic->rx.buffers = nic->second_region.iova;
-	nic->rx.size = SECOND_BUFFERS;
+	nic->rx.buffers = nic->second_region.iova + nic->second.ring_bytes;
+	nic->rx.size = min_t(u32, nic->ring, SECOND_BUFFERS);
+	if (nic->ops->asked)
+		nic->rx.size = 4 * FRAMES_FEW;
 	nic->buffers = &nic->second;
 	nic->stream.stage = STAGE_SECOND;
-	must(igb_rx_start(&nic->rx), "start receiving into second memory");
-	control_resume(nic->id, STAGE_SECOND);
+	nic_ask(nic, 0);
+	must(nic->ops->start(&nic->rx), "start receiving into second memory");
+	nic->running = true;
+	nic_go_on(nic, STAGE_SECOND);
+}
+
+static void nics_receive_second(struct vmm_session *session)
+{
+	struct nic *nic = NULL;
+
+	while (session_nic_next(session, &nic))
+		nic_start_second(nic);
 
 	control_step("receive into second memory");
-	nic_receive(nic, FRAMES_SECOND);
-	nic_drain(nic);
+	nics_receive(session, FRAMES_SECOND);
+	while (session_nic_next(session, &nic))
+		nic_drain(nic);
 	control_mark("second-received frames=%u", FRAMES_SECOND);
 	ksft_test_result_pass("a second memfd can be mapped and received into\n");
 }
 
-/* Mappings can be taken away: the device is left pointing at one that is gone. */
-static void nic_provoke(struct nic *nic)
+/*
+ * The device does not notice that it cannot write, and reports what it should
+ * have written, or notices and stops.
+ */
+static u32 nic_try_to_write(struct nic *nic)
 {
-	void *before = malloc_assert(nic->second.size);
 	u32 len, done = 0;
 	long long start;
 
-	must(__iommu_unmap(nic->iommu, &nic->second_region, NULL),
-	     "unmap second memory");
-	control_mark("unmapped");
+	nic_go_on(nic, STAGE_PROVOKED);
+	nic->stream.stage = STAGE_PROVOKED;
+	if (nic->ops->asked) {
+		nic_ask(nic, nic->ops->asked(&nic->rx));
+		nic->ops->refill(&nic->rx);
+	}
 
-	memcpy(before, nic->second.vaddr, nic->second.size);
-	control_resume(nic->id, STAGE_PROVOKED);
-
-	/* The device does not notice, and reports what it could not write. */
 	start = now_ms();
-	while (done < FRAMES_PROVOKED && now_ms() - start < 5000) {
-		while (igb_rx_poll(&nic->rx, &len) >= 0)
+	while (done < nic_few(nic, FRAMES_PROVOKED) && now_ms() - start < 5000) {
+		while (nic->ops->poll(&nic->rx, &len) >= 0)
 			done++;
 		usleep(1000);
 	}
 	control_pause(nic->id);
 
-	control_step("receive into unmapped memory");
+	control_step("receive into memory that is out of reach");
+	if (!done && !nic->ops->gives_up)
+		control_fail(0, "the device did not even try");
+	must(nic->ops->stop(&nic->rx), "stop receiving");
+
+	return done;
+}
+
+/* Mappings can be taken away: the device is left pointing at one that is gone. */
+static u32 nic_provoke(struct nic *nic)
+{
+	void *before = malloc_assert(nic->second.size);
+	u32 done;
+
+	nic->running = false;
+	must(__iommu_unmap(nic->iommu, &nic->second_region, NULL),
+	     "unmap second memory");
+	if (nic == nic->session->first)
+		control_mark("unmapped");
+
+	memcpy(before, nic->second.vaddr, nic->second.size);
+	done = nic_try_to_write(nic);
 	if (memcmp(before, nic->second.vaddr, nic->second.size))
 		control_fail(0, "memory was written to after the unmap");
-	if (!done)
-		control_fail(0, "the device did not even try");
 	free(before);
-	control_mark("blocked frames=%u", done);
-	ksft_test_result_pass("unmapped memory is out of reach\n");
+
+	return done;
+}
+
+/* What was mapped for reading only before the live update still is. */
+static u32 nic_provoke_readonly(struct nic *nic)
+{
+	iova_t readonly = bulk_readonly(nic);
+
+	if (!readonly)
+		return 0;
+
+	nic->rx.buffers = readonly;
+	must(nic->ops->start(&nic->rx), "start receiving into read-only memory");
+	return nic_try_to_write(nic);
 }
 
 /* What the old kernel mapped can be unmapped like anything else. */
 static void nic_unmap_first(struct nic *nic)
 {
 	struct dma_region region = {
-		.iova = vmm.iova,
+		.iova = nic->iova,
 		.size = nic->first.size,
 	};
 	u64 unmapped = 0;
-
-	must(igb_rx_stop(&nic->rx), "stop receiving");
 
 	INIT_LIST_HEAD(&region.link);
 	must(__iommu_unmap(nic->iommu, &region, &unmapped),
@@ -248,6 +345,17 @@ u64 mem_free(void)
 	return (u64)pages * getpagesize();
 }
 
+/* An iommufd that is shared is closed with the last of those who do. */
+static void nic_close_iommu(struct nic *nic)
+{
+	struct nic *next = nic + 1;
+
+	if (next < vmm.nics + vmm.nr_nics && next->iommufd_of != next)
+		free(nic->iommu);
+	else
+		iommu_cleanup(nic->iommu);
+}
+
 /*
  * With the last of its files the device goes quiet, and the memory it was
  * writing to becomes free: nothing may hold on to it once nobody can write.
@@ -259,8 +367,10 @@ void nic_close(struct nic *nic)
 	long long start;
 	s64 freed;
 
+	nic->running = false;
 	vfio_pci_device_cleanup(nic->device);
-	iommu_cleanup(nic->iommu);
+	nic_irq_close(nic);
+	nic_close_iommu(nic);
 	stream_memory_close(&nic->first);
 
 	after = nic_command_read(nic);
@@ -282,27 +392,42 @@ void nic_close(struct nic *nic)
 }
 
 /* What comes back has to be good for everything: memory is added and taken away. */
-void nic_end_main(struct nic *nic)
+void nics_end_main(struct vmm_session *session)
 {
-	nic_receive_second(nic);
-	session_finish();
-	nic_provoke(nic);
-	nic_unmap_first(nic);
+	struct nic *nic = NULL;
+	u32 done = 0;
 
-	nic_close(nic);
-	stream_memory_close(&nic->second);
-	session_close();
+	nics_receive_second(session);
+	session_finish(session);
+
+	while (session_nic_next(session, &nic))
+		done += nic_provoke(nic);
+	if (session->first == vmm.nics)
+		done += nic_provoke_readonly(vmm.nics);
+	control_mark("blocked frames=%u", done);
+	ksft_test_result_pass("unmapped memory is out of reach\n");
+
+	if (session->first == vmm.nics)
+		bulk_unmap(vmm.nics);
+	while (session_nic_next(session, &nic)) {
+		nic_unmap_first(nic);
+		nic_close(nic);
+		stream_memory_close(&nic->second);
+	}
+	session_close(session);
 	control_mark("closed");
 	ksft_test_result_pass("a closed device does no more DMA\n");
 }
 
-static void new_kernel_main(struct nic *nic)
+static void new_kernel_main(struct vmm_session *session)
 {
 	ksft_set_plan(6);
 
-	nic_retrieve(nic);
-	nic_resume(nic, FRAMES_AFTER);
-	nic_end_main(nic);
+	if (vmm.attempts)
+		attempt_everything(session);
+	nics_retrieve(session);
+	nics_resume(session, FRAMES_AFTER);
+	nics_end_main(session);
 }
 
 static void new_kernel_unpreserved(struct nic *nic, struct nic *other)
@@ -318,8 +443,8 @@ static void new_kernel_unpreserved(struct nic *nic, struct nic *other)
 	usleep(500000);
 	control_info("nic1_command_after=%#x", nic_command_read(other));
 
-	nic_retrieve(nic);
-	nic_resume(nic, FRAMES_SECOND);
+	nics_retrieve(nic->session);
+	nics_resume(nic->session, FRAMES_SECOND);
 
 	/* The judge knows what may be in here, and when it came. */
 	nic_retrieve_memory(other);
@@ -329,10 +454,10 @@ static void new_kernel_unpreserved(struct nic *nic, struct nic *other)
 	control_info("nic1_bad=%llu", other->stream.bad);
 
 	nic_command_write(other, command);
-	session_finish();
+	session_finish(nic->session);
 	nic_close(nic);
 	stream_memory_close(&other->first);
-	session_close();
+	session_close(nic->session);
 	control_mark("closed");
 	ksft_test_result_pass("a closed device does no more DMA\n");
 }
@@ -346,7 +471,7 @@ static void new_kernel_base(struct nic *nic)
 	ksft_set_plan(3);
 
 	control_mark("retrieve-begin");
-	session_retrieve();
+	session_retrieve(nic->session);
 	nic_retrieve_memory(nic);
 	control_mark("retrieve-end");
 
@@ -373,9 +498,9 @@ static void new_kernel_base(struct nic *nic)
 		control_fail(0, "the device still receives");
 	ksft_test_result_pass("nothing is received any more\n");
 
-	session_finish();
+	session_finish(nic->session);
 	stream_memory_close(&nic->first);
-	session_close();
+	session_close(nic->session);
 	control_mark("closed");
 }
 
@@ -385,13 +510,16 @@ void new_kernel(void)
 
 	switch (vmm.scenario) {
 	case CASE_MAIN:
-		new_kernel_main(&vmm.nics[0]);
+		new_kernel_main(&vmm.sessions[0]);
 		break;
 	case CASE_UNPRESERVED:
 		new_kernel_unpreserved(&vmm.nics[0], &vmm.nics[1]);
 		break;
 	case CASE_TWICE:
-		new_kernel_twice(&vmm.nics[0]);
+		new_kernel_twice(&vmm.sessions[0]);
+		break;
+	case CASE_VMMS:
+		new_kernel_vmms();
 		break;
 	case CASE_DISCARD:
 		new_kernel_discard(&vmm.nics[0]);

@@ -20,27 +20,46 @@
 
 #define FRAMES_ABORTED	1000
 
-/* Open the device and give it a page table of its own. */
+/* The iommufd and the IOAS of a NIC, its own or those of another. */
+static void nic_open_iommu(struct nic *nic)
+{
+	struct iommu *iommu;
+	u32 ioas_id;
+
+	if (nic->iommufd_of == nic) {
+		nic->iommu = iommu_init(MODE_IOMMUFD);
+	} else {
+		iommu = nic->ioas_of->iommu;
+		ioas_id = nic->ioas_of == nic ?
+			  iommufd_ioas_alloc(nic->iommufd_of->iommu->iommufd) :
+			  iommu->ioas_id;
+		nic->iommu = iommu_init_fd(nic->iommufd_of->iommu->iommufd, ioas_id);
+	}
+	nic->ioas_id = nic->iommu->ioas_id;
+}
+
+/* Open the device and give it a page table. */
 void nic_open(struct nic *nic)
 {
-	nic->iommu = iommu_init(MODE_IOMMUFD);
+	nic_open_iommu(nic);
 	nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
 
 	control_step("open NIC %u", nic->id);
 	vfio_pci_cdev_open(nic->device, nic->bdf);
 	must(__vfio_device_bind_iommufd_id(nic->device->fd, nic->iommu->iommufd,
 					   &nic->dev_id), "bind NIC %u", nic->id);
-	must(__iommu_hwpt_alloc(nic->iommu, nic->dev_id, &nic->hwpt_id),
-	     "allocate HWPT of NIC %u", nic->id);
+	if (nic->hwpt_of == nic)
+		must(__iommu_hwpt_alloc(nic->iommu, nic->dev_id, &nic->hwpt_id),
+		     "allocate HWPT of NIC %u", nic->id);
+	else
+		nic->hwpt_id = nic->hwpt_of->hwpt_id;
 	must(__vfio_device_attach_iommufd_pt(nic->device->fd, nic->hwpt_id),
 	     "attach NIC %u", nic->id);
 
 	control_step("set up NIC %u", nic->id);
 	vfio_pci_device_setup(nic->device);
-	if (!igb_rx_match(nic->device))
-		control_fail(-ENODEV, "%s is not an 82576", nic->bdf);
-
-	must(igb_rx_reset(nic->device), "reset NIC %u", nic->id);
+	must(nic->ops->reset(nic->device), "reset NIC %u", nic->id);
+	nic_irq_setup(nic);
 }
 
 /* Give the device memory, at an address that is nobody's physical one. */
@@ -49,11 +68,11 @@ void nic_map(struct nic *nic)
 	struct dma_region *region = calloc_assert(1, sizeof(*region));
 
 	must(stream_memory_create(&nic->first, nic->id, 1, vmm.run_id,
-				  nic->ring, nic->ring),
+				  nic->ops->ring_bytes(nic->ring), nic->ring),
 	     "create memory of NIC %u", nic->id);
 
 	region->vaddr = nic->first.vaddr;
-	region->iova = vmm.iova;
+	region->iova = nic->iova;
 	region->size = nic->first.size;
 	must(__iommu_map_file(nic->iommu, region, nic->first.fd, 0),
 	     "map memory of NIC %u", nic->id);
@@ -62,25 +81,29 @@ void nic_map(struct nic *nic)
 static void nic_start(struct nic *nic)
 {
 	nic_queue_init(nic);
-	must(igb_rx_start(&nic->rx), "start receiving on NIC %u", nic->id);
-	control_resume(nic->id, STAGE_STREAM);
+	if (nic->ops->opaque)
+		control_scan();
+	must(nic->ops->start(&nic->rx), "start receiving on NIC %u", nic->id);
+	nic->running = true;
+	nic_go_on(nic, STAGE_STREAM);
 }
 
-void session_create(void)
+void session_create(struct vmm_session *session)
 {
 	liveupdate_open();
-	vmm.session = must(luo_create_session(vmm.luo, SESSION), "create session");
+	session->fd = must(luo_create_session(vmm.luo, session->name),
+			   "create session");
 }
 
 int preserve_fd(const char *what, struct nic *nic, int fd, u64 token)
 {
 	control_step("preserve %s of NIC %u", what, nic->id);
-	return luo_session_preserve_fd(vmm.session, fd, token);
+	return luo_session_preserve_fd(nic->session->fd, fd, token);
 }
 
 static int preserve_memfd(struct nic *nic)
 {
-	return preserve_fd("memfd", nic, nic->first.fd, TOKEN_MEMFD(nic->id));
+	return preserve_fd("memfd", nic, nic->first.fd, TOKEN_MEMFD(nic));
 }
 
 /* If this kernel has mapped one. */
@@ -89,46 +112,61 @@ static int preserve_second(struct nic *nic)
 	if (!nic->second.size)
 		return 0;
 	return preserve_fd("second memfd", nic, nic->second.fd,
-			   TOKEN_SECOND(nic->id));
+			   TOKEN_SECOND(nic));
 }
 
 static int preserve_iommufd(struct nic *nic)
 {
 	return preserve_fd("iommufd", nic, nic->iommu->iommufd,
-			   TOKEN_IOMMUFD(nic->id));
+			   TOKEN_IOMMUFD(nic));
 }
 
 static int preserve_cdev(struct nic *nic)
 {
-	return preserve_fd("cdev", nic, nic->device->fd, TOKEN_CDEV(nic->id));
+	return preserve_fd("cdev", nic, nic->device->fd, TOKEN_CDEV(nic));
 }
 
 static int mark_hwpt(struct nic *nic)
 {
 	control_step("mark HWPT of NIC %u", nic->id);
 	return hwpt_mark_preserve(nic->iommu->iommufd, nic->hwpt_id,
-				  TOKEN_HWPT(nic->id));
+				  TOKEN_HWPT(nic));
 }
 
 /*
- * Mark the page table and put memory, iommufd and device into the session, in
- * this order: what another needs comes before it. Of the second NIC only the
- * memory is preserved, to be looked at in the new kernel.
+ * Mark the page tables and put memory, iommufds and devices into the session, in
+ * this order: what another needs comes before it. Of a NIC that is not preserved
+ * only the memory is, to be looked at in the new kernel.
  */
-int preserve_all(void)
+int preserve_all(struct vmm_session *session)
 {
-	int ret;
-	u32 i;
+	struct nic *nic = NULL;
+	int ret = 0;
 
-	ret = mark_hwpt(&vmm.nics[0]);
-	for (i = 0; !ret && i < vmm.nr_nics; i++)
-		ret = preserve_memfd(&vmm.nics[i]);
-	if (!ret)
-		ret = preserve_second(&vmm.nics[0]);
-	if (!ret)
-		ret = preserve_iommufd(&vmm.nics[0]);
-	if (!ret)
-		ret = preserve_cdev(&vmm.nics[0]);
+	while (session_nic_next(session, &nic)) {
+		if (!ret && nic->hwpt_of == nic)
+			ret = mark_hwpt(nic);
+	}
+
+	while (nic_next(&nic)) {
+		if (ret || nic->session != session)
+			continue;
+		ret = preserve_memfd(nic);
+		if (!ret)
+			ret = preserve_second(nic);
+		if (!ret && nic == vmm.nics)
+			ret = bulk_preserve(nic);
+	}
+
+	while (session_nic_next(session, &nic)) {
+		if (!ret && nic->iommufd_of == nic)
+			ret = preserve_iommufd(nic);
+	}
+
+	while (session_nic_next(session, &nic)) {
+		if (!ret)
+			ret = preserve_cdev(nic);
+	}
 
 	return ret;
 }
@@ -140,7 +178,7 @@ static void __noreturn preserve_failed(struct nic *nic, int err)
 
 	control_info("preserve_errno=%d", -err);
 
-	close(vmm.session);
+	close(nic->session->fd);
 	nic_take(nic);
 	frames = nic->stream.frames;
 	nic_receive(nic, 100);
@@ -184,14 +222,14 @@ static void abort_and_check(struct nic *nic)
 	int ret;
 
 	control_step("close session");
-	if (close(vmm.session))
+	if (close(nic->session->fd))
 		control_fail(-errno, "failed");
 	control_mark("aborted");
 
 	control_step("receive after closing the session");
 	nic_receive(nic, FRAMES_ABORTED);
 	nic_drain(nic);
-	control_resume(nic->id, STAGE_STREAM);
+	nic_go_on(nic, STAGE_STREAM);
 
 	nic_second_create(nic);
 	must(__iommu_map_file(nic->iommu, &nic->second_region, nic->second.fd, 0),
@@ -201,7 +239,7 @@ static void abort_and_check(struct nic *nic)
 	stream_memory_close(&nic->second);
 	control_mark("remapped");
 
-	session_create();
+	session_create(nic->session);
 	ret = preserve_memfd(nic);
 	if (ret)
 		control_fail(ret, "failed");
@@ -253,38 +291,43 @@ void __noreturn kexec_jump(void)
 
 void __noreturn old_kernel(void)
 {
-	struct nic *nic = &vmm.nics[0];
+	struct vmm_session *session = NULL;
+	struct nic *nic = NULL;
 	int ret = 0;
-	u32 i;
 
 	control_mark("vmm-start");
-	for (i = 0; i < vmm.nr_nics; i++)
-		nic_open(&vmm.nics[i]);
+	while (nic_next(&nic))
+		nic_open(nic);
 	control_mark("nic-up");
 
-	for (i = 0; i < vmm.nr_nics; i++)
-		nic_map(&vmm.nics[i]);
+	while (nic_next(&nic))
+		nic_map(nic);
+	bulk_create(vmm.nics);
 	control_mark("mapped");
 
-	for (i = 0; i < vmm.nr_nics; i++)
-		nic_start(&vmm.nics[i]);
+	while (nic_next(&nic))
+		nic_start(nic);
 	control_step("receive");
-	for (i = 0; i < vmm.nr_nics; i++)
-		nic_receive(&vmm.nics[i], FRAMES_BEFORE);
-	control_mark("streaming frames=%llu", nic->stream.frames);
+	while (nic_next(&nic))
+		nic_receive_up_to(nic, nic_few(nic, FRAMES_BEFORE));
+	while (nic_next(&nic))
+		nic_irq_check(nic, nic->stream.frames);
+	control_mark("streaming frames=%llu", vmm.nics[0].stream.frames);
 
 	control_mark("preserve-begin");
-	session_create();
-	if (vmm.scenario == CASE_BASE)
-		preserve_base(nic);
-	else
-		ret = preserve_all();
-	if (ret)
-		preserve_failed(nic, ret);
+	while (session_next(&session)) {
+		session_create(session);
+		if (vmm.scenario == CASE_BASE)
+			preserve_base(session->first);
+		else
+			ret = preserve_all(session);
+		if (ret)
+			preserve_failed(session->first, ret);
+	}
 	control_mark("preserve-end");
 
 	if (vmm.scenario == CASE_ABORTED)
-		abort_and_check(nic);
+		abort_and_check(&vmm.nics[0]);
 
 	kexec_jump();
 }

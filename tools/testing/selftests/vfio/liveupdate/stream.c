@@ -11,6 +11,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
@@ -24,8 +25,10 @@
 #include "stream.h"
 
 #define BUFFER_MAGIC	0x4c56554246303031ULL
+#define QUEUE_MAGIC	0x4c56554251303031ULL
 #define FRAME_MAGIC	0x4c564652
 #define FRAME_ETHERTYPE	0x88b5
+#define FRAME_MIN	14	/* payload */
 
 /* All little endian but for the type. */
 struct stream_buffer_mark {
@@ -49,11 +52,12 @@ struct stream_frame {
 	u8 payload[];
 } __packed;
 
-static void memory_layout(struct stream_memory *mem, u32 ring, u32 nr_buffers)
+static void memory_layout(struct stream_memory *mem, u64 ring_bytes,
+			  u32 nr_buffers)
 {
-	mem->ring_bytes = ALIGN(ring * IGB_RX_DESC_SIZE, SZ_4K);
+	mem->ring_bytes = ALIGN(ring_bytes, SZ_4K);
 	mem->nr_buffers = nr_buffers;
-	mem->size = mem->ring_bytes + (u64)nr_buffers * IGB_RX_BUFFER_SIZE;
+	mem->size = mem->ring_bytes + (u64)nr_buffers * RX_BUFFER_SIZE;
 }
 
 static int memory_map(struct stream_memory *mem)
@@ -69,16 +73,15 @@ static int memory_map(struct stream_memory *mem)
  * @nic: which network card it is for
  * @gen: which memfd of that network card this is, from 1
  * @run_id: tells this run's memory from what an earlier one left in RAM
- * @ring: number of descriptors at its start, may be 0
+ * @ring_bytes: what the queue needs at its start, may be 0
  * @nr_buffers: number of buffers after these
  *
  * Return: 0 or a negative error code.
  */
 int stream_memory_create(struct stream_memory *mem, u32 nic, u32 gen,
-			 u32 run_id, u32 ring, u32 nr_buffers)
+			 u32 run_id, u64 ring_bytes, u32 nr_buffers)
 {
 	struct stream_buffer_mark mark = {
-		.magic = cpu_to_le64(BUFFER_MAGIC),
 		.nic = cpu_to_le32(nic),
 		.gen = cpu_to_le32(gen),
 		.run_id = cpu_to_le32(run_id),
@@ -86,7 +89,7 @@ int stream_memory_create(struct stream_memory *mem, u32 nic, u32 gen,
 	int ret;
 	u32 i;
 
-	memory_layout(mem, ring, nr_buffers);
+	memory_layout(mem, ring_bytes, nr_buffers);
 
 	mem->fd = memfd_create("rx", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (mem->fd < 0)
@@ -102,6 +105,14 @@ int stream_memory_create(struct stream_memory *mem, u32 nic, u32 gen,
 	if (ret)
 		goto err_close;
 
+	/* What is no buffer is marked by page, for what the device does not. */
+	mark.magic = cpu_to_le64(QUEUE_MAGIC);
+	for (i = 0; i < mem->ring_bytes / SZ_4K; i++) {
+		mark.index = cpu_to_le32(i);
+		memcpy(mem->vaddr + (u64)i * SZ_4K, &mark, sizeof(mark));
+	}
+
+	mark.magic = cpu_to_le64(BUFFER_MAGIC);
 	for (i = 0; i < nr_buffers; i++) {
 		mark.index = cpu_to_le32(i);
 		memcpy(stream_buffer(mem, i), &mark, sizeof(mark));
@@ -118,18 +129,18 @@ err_close:
  * stream_memory_adopt() - Map a memfd that came through a live update.
  * @mem: filled in; takes over @fd
  * @fd: the memfd
- * @ring: as given to stream_memory_create()
+ * @ring_bytes: as given to stream_memory_create()
  * @nr_buffers: as given to stream_memory_create()
  *
  * Return: 0, -ESTALE if the memfd is not of the size that these make, or
  * another negative error code.
  */
-int stream_memory_adopt(struct stream_memory *mem, int fd, u32 ring,
+int stream_memory_adopt(struct stream_memory *mem, int fd, u64 ring_bytes,
 			u32 nr_buffers)
 {
 	struct stat st;
 
-	memory_layout(mem, ring, nr_buffers);
+	memory_layout(mem, ring_bytes, nr_buffers);
 	mem->fd = fd;
 
 	if (fstat(fd, &st))
@@ -146,13 +157,39 @@ void stream_memory_close(struct stream_memory *mem)
 	close(mem->fd);
 }
 
-static const char *frame_fault(struct stream *stream,
+/* A drive has whole blocks, with nothing after the frame. */
+static bool padding(const struct stream_frame *frame, u32 i, u32 len)
+{
+	if (i < FRAME_MIN)
+		return false;
+	for (; i < len - sizeof(*frame); i++) {
+		if (frame->payload[i])
+			return false;
+	}
+	return true;
+}
+
+/*
+ * What comes in any order is what has been asked for: numbers in turn, buffer by
+ * buffer. What a kernel before has seen is not known.
+ */
+static __u64 expected(struct stream *stream, u32 index, __u64 seq)
+{
+	if (stream->seen[index])
+		return stream->seen[index] + stream->size;
+	if (stream->taken_over && seq > stream->first &&
+	    (seq - stream->first - 1) % stream->size == index)
+		return seq;
+	return stream->first + index + 1;
+}
+
+static const char *frame_fault(struct stream *stream, u32 index,
 			       const struct stream_frame *frame, u32 len)
 {
 	__u64 seq = le64_to_cpu(frame->seq);
 	u32 i;
 
-	if (len <= sizeof(*frame) || len > IGB_RX_BUFFER_SIZE)
+	if (len <= sizeof(*frame) || len > RX_BUFFER_SIZE)
 		return "length";
 	if (frame->ethertype != cpu_to_be16(FRAME_ETHERTYPE) ||
 	    le32_to_cpu(frame->magic) != FRAME_MAGIC)
@@ -166,10 +203,13 @@ static const char *frame_fault(struct stream *stream,
 
 	for (i = 0; i < len - sizeof(*frame); i++) {
 		if (frame->payload[i] != (u8)(seq * 31 + i))
-			return "payload";
+			break;
 	}
+	if (i < len - sizeof(*frame) && !(stream->seen && padding(frame, i, len)))
+		return "payload";
 
-	if (seq <= stream->last_seq)
+	if (stream->seen ? seq != expected(stream, index, seq) :
+	    seq <= stream->last_seq)
 		return "seen before or out of order";
 
 	return NULL;
@@ -178,15 +218,16 @@ static const char *frame_fault(struct stream *stream,
 /**
  * stream_check() - Look at what should be the next frame.
  * @stream: what there was up to now; updated
+ * @index: number of the buffer
  * @frame: start of the buffer
  * @len: length the device reported, in bytes
  *
  * Return: true if the frame is a good one.
  */
-bool stream_check(struct stream *stream, const void *frame, u32 len)
+bool stream_check(struct stream *stream, u32 index, const void *frame, u32 len)
 {
 	const struct stream_frame *f = frame;
-	const char *fault = frame_fault(stream, f, len);
+	const char *fault = frame_fault(stream, index, f, len);
 	__u64 seq = le64_to_cpu(f->seq);
 
 	if (fault) {
@@ -196,8 +237,57 @@ bool stream_check(struct stream *stream, const void *frame, u32 len)
 		return false;
 	}
 
+	stream->frames++;
+	if (stream->seen) {
+		stream->seen[index] = seq;
+		return true;
+	}
+
 	stream->gaps += seq - stream->last_seq - 1;
 	stream->last_seq = seq;
-	stream->frames++;
 	return true;
+}
+
+/**
+ * stream_ask() - From now on frames come as asked for, maybe in another order.
+ * @stream: what there was up to now
+ * @first: how many frames are passed over
+ * @size: number of buffers, which are used in turn
+ * @taken_over: whether somebody else has been given frames before
+ */
+void stream_ask(struct stream *stream, __u64 first, u32 size, bool taken_over)
+{
+	free(stream->seen);
+	stream->seen = calloc_assert(size, sizeof(*stream->seen));
+	stream->first = first;
+	stream->size = size;
+	stream->taken_over = taken_over;
+}
+
+/**
+ * stream_memory_check_marks() - See if what is no buffer is as it was created.
+ * @mem: memory that no device has been writing to
+ * @nic: as given to stream_memory_create()
+ * @gen: as given to stream_memory_create()
+ * @run_id: as given to stream_memory_create()
+ *
+ * Return: number of the first page that is not, or of pages.
+ */
+u32 stream_memory_check_marks(struct stream_memory *mem, u32 nic, u32 gen,
+			      u32 run_id)
+{
+	const struct stream_buffer_mark *mark;
+	u32 i;
+
+	for (i = 0; i < mem->ring_bytes / SZ_4K; i++) {
+		mark = mem->vaddr + (u64)i * SZ_4K;
+		if (le64_to_cpu(mark->magic) != QUEUE_MAGIC ||
+		    le32_to_cpu(mark->nic) != nic ||
+		    le32_to_cpu(mark->gen) != gen ||
+		    le32_to_cpu(mark->index) != i ||
+		    le32_to_cpu(mark->run_id) != run_id)
+			break;
+	}
+
+	return i;
 }

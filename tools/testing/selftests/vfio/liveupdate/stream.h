@@ -36,19 +36,28 @@ struct stream {
 	__u64 frames;		/* good ones */
 	__u64 bad;
 	__u64 gaps;		/* numbers left out; the sender may have, too */
+
+	/* Of a drive, see stream_ask(). */
+	__u64 *seen;		/* last number by buffer */
+	__u64 first;
+	u32 size;
+	bool taken_over;
 };
 
 int stream_memory_create(struct stream_memory *mem, u32 nic, u32 gen,
-			 u32 run_id, u32 ring, u32 nr_buffers);
-int stream_memory_adopt(struct stream_memory *mem, int fd, u32 ring,
+			 u32 run_id, u64 ring_bytes, u32 nr_buffers);
+int stream_memory_adopt(struct stream_memory *mem, int fd, u64 ring_bytes,
 			u32 nr_buffers);
+u32 stream_memory_check_marks(struct stream_memory *mem, u32 nic, u32 gen,
+			      u32 run_id);
 void stream_memory_close(struct stream_memory *mem);
 
 static inline void *stream_buffer(struct stream_memory *mem, u32 index)
 {
-	return mem->vaddr + mem->ring_bytes + (u64)index * IGB_RX_BUFFER_SIZE;
+	return mem->vaddr + mem->ring_bytes + (u64)index * RX_BUFFER_SIZE;
 }
 
-bool stream_check(struct stream *stream, const void *frame, u32 len);
+bool stream_check(struct stream *stream, u32 index, const void *frame, u32 len);
+void stream_ask(struct stream *stream, __u64 first, u32 size, bool taken_over);
 
 #endif /* SELFTESTS_VFIO_LIVEUPDATE_STREAM_H */

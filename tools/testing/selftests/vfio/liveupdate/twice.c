@@ -27,6 +27,7 @@ static int state_save(struct nic *nic)
 		.frames = nic->stream.frames,
 		.last_seq = nic->stream.last_seq,
 		.next = nic->rx.next,
+		.clean = nic->rx.clean,
 	};
 
 	control_step("save state of NIC %u", nic->id);
@@ -39,60 +40,75 @@ static int state_save(struct nic *nic)
 
 static void state_restore(struct nic *nic)
 {
-	int fd = retrieve_fd("state", nic, TOKEN_STATE(nic->id));
+	int fd = retrieve_fd("state", nic, TOKEN_STATE(nic));
 
 	control_step("restore state of NIC %u", nic->id);
 	if (pread(fd, &nic->state, sizeof(nic->state), 0) != sizeof(nic->state))
 		control_fail(-errno, "failed");
 	close(fd);
 
-	if (nic->state.next >= nic->ring || !nic->state.frames)
-		control_fail(0, "state makes no sense: descriptor %u, %llu frames",
-			     nic->state.next, nic->state.frames);
+	if (!nic->state.frames)
+		control_fail(0, "state makes no sense: no frames");
 }
 
-static void __noreturn preserve_again(struct nic *nic)
+static void __noreturn preserve_again(struct vmm_session *session)
 {
-	int state;
+	int state[MAX_NICS];
+	struct nic *nic = NULL;
 
 	test_plan(3);
 
-	nic_retrieve(nic);
-	nic_resume(nic, FRAMES_BEFORE);
-	session_finish();
-	session_close();
+	nics_retrieve(session);
+	nics_resume(session, FRAMES_BEFORE);
+	session_finish(session);
+	session_close(session);
 
 	/* Mapped while the device runs, and left to the third kernel */
-	nic_second_map(nic);
-	control_resume(nic->id, STAGE_STREAM);
+	while (session_nic_next(session, &nic)) {
+		nic_second_map(nic);
+		nic_go_on(nic, STAGE_STREAM);
+	}
 
-	state = state_save(nic);
+	while (session_nic_next(session, &nic)) {
+		nic->rx.few = nic->ring;	/* enough for the way over */
+		nic->ops->refill(&nic->rx);
+		state[nic->id] = state_save(nic);
+	}
 	vmm.refill = false;
 	control_step("receive before the next live update");
-	nic_receive(nic, FRAMES_BEFORE);
-	control_mark("streaming frames=%llu", nic->stream.frames);
+	nics_receive(session, FRAMES_BEFORE);
+	control_mark("streaming frames=%llu", session->first->stream.frames);
 
 	control_mark("preserve-begin");
-	session_create();
-	must(preserve_all(), "preserve once more");
-	must(preserve_fd("state", nic, state, TOKEN_STATE(nic->id)),
-	     "preserve state");
+	session_create(session);
+	must(preserve_all(session), "preserve once more");
+	while (session_nic_next(session, &nic))
+		must(preserve_fd("state", nic, state[nic->id], TOKEN_STATE(nic)),
+		     "preserve state");
 	control_mark("preserve-end");
 
 	kexec_jump();
 }
 
-void new_kernel_twice(struct nic *nic)
+static void new_kernel_again(struct vmm_session *session)
 {
-	if (vmm.stage == 2)
-		preserve_again(nic);
+	struct nic *nic = NULL;
 
 	test_plan(6);
 
-	nic_retrieve(nic);
-	nic_second_adopt(nic, retrieve_fd("second memfd", nic,
-					  TOKEN_SECOND(nic->id)));
-	state_restore(nic);
-	nic_resume(nic, FRAMES_AFTER);
-	nic_end_main(nic);
+	nics_retrieve(session);
+	while (session_nic_next(session, &nic)) {
+		nic_second_adopt(nic, retrieve_fd("second memfd", nic,
+						  TOKEN_SECOND(nic)));
+		state_restore(nic);
+	}
+	nics_resume(session, FRAMES_AFTER);
+	nics_end_main(session);
+}
+
+void new_kernel_twice(struct vmm_session *session)
+{
+	if (vmm.stage == 2)
+		preserve_again(session);
+	new_kernel_again(session);
 }

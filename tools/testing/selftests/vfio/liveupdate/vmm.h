@@ -2,28 +2,39 @@
 #ifndef SELFTESTS_VFIO_LIVEUPDATE_VMM_H
 #define SELFTESTS_VFIO_LIVEUPDATE_VMM_H
 
+#include <linux/sizes.h>
+
 #include <libvfio.h>
 
 #include "control.h"
 #include "stream.h"
 
-#define SESSION		"vmm"
-#define MAX_NICS	2
+#define MAX_NICS	32
 
 /* Tokens are the caller's to choose; these are the ones of a NIC. */
-#define TOKEN_MEMFD(_id)	((_id) * 10 + 1)
-#define TOKEN_IOMMUFD(_id)	((_id) * 10 + 2)
-#define TOKEN_CDEV(_id)		((_id) * 10 + 3)
-#define TOKEN_HWPT(_id)		((_id) * 10 + 4)
-#define TOKEN_STATE(_id)	((_id) * 10 + 5)
-#define TOKEN_SECOND(_id)	((_id) * 10 + 6)
+#define TOKEN_MEMFD(_nic)	((_nic)->slot * 10 + 1)
+#define TOKEN_IOMMUFD(_nic)	((_nic)->slot * 10 + 2)
+#define TOKEN_CDEV(_nic)	((_nic)->slot * 10 + 3)
+#define TOKEN_HWPT(_nic)	((_nic)->slot * 10 + 4)
+#define TOKEN_STATE(_nic)	((_nic)->slot * 10 + 5)
+#define TOKEN_SECOND(_nic)	((_nic)->slot * 10 + 6)
+#define TOKEN_BULK(_nic)	((_nic)->slot * 10 + 7)
 
-/* How many frames to see before moving on. */
+/* How many frames to see before moving on; less with a short ring. */
 #define FRAMES_BEFORE	1000
 #define FRAMES_AFTER	2000
+#define FRAMES_SECOND	500
+
+#define FRAMES_FEW	64	/* of a drive: under way while reading goes on */
+
+/* What is on a drive, by stage; the rest of it is for the first one. */
+#define NVME_FRAMES		32768ULL
+#define NVME_FRAMES_SECOND	1024
+#define NVME_FRAMES_PROVOKED	1024
 
 #define SECOND_BUFFERS	1024
 #define SECOND_IOVA	SZ_4G	/* after the first mapping */
+#define NIC_IOVA	(2 * SZ_4G)	/* between those of two NICs */
 
 enum scenario {
 	CASE_MAIN,
@@ -32,6 +43,23 @@ enum scenario {
 	CASE_ABORTED,
 	CASE_TWICE,
 	CASE_DISCARD,
+	CASE_VMMS,
+};
+
+/* What several NICs have in common. */
+enum share {
+	SHARE_SESSION,		/* an iommufd for each, all in one session */
+	SHARE_IOMMUFD,		/* an IOAS for each */
+	SHARE_IOAS,		/* an HWPT for each */
+	SHARE_HWPT,
+	SHARE_NOTHING,		/* a session for each: as many VMMs */
+};
+
+/* What becomes of all VMMs but the first. */
+enum others {
+	OTHERS_LATE,
+	OTHERS_DISCARD,
+	OTHERS_LEFT,
 };
 
 /* What the driver of a NIC has to know to go on where another one stopped. */
@@ -39,32 +67,60 @@ struct nic_state {
 	__u64 frames;
 	__u64 last_seq;
 	u32 next;
+	u32 clean;
 };
 
 struct nic {
 	u32 id;
-	u32 ring;			/* in descriptors */
+	u32 slot;			/* within its session */
+	u32 ring;			/* in buffers */
 	const char *bdf;
+	const struct rx_ops *ops;
 
+	/* Whose these are: its own, or those of a NIC before it. */
+	struct vmm_session *session;
+	struct nic *iommufd_of;
+	struct nic *ioas_of;
+	struct nic *hwpt_of;
+
+	iova_t iova;
 	struct iommu *iommu;
 	struct vfio_pci_device *device;
 	u32 dev_id;
 	u32 hwpt_id;
+	u32 ioas_id;
 
 	struct stream_memory first;	/* the ring, and its buffers */
 	struct stream_memory second;	/* more buffers, mapped later */
 	struct dma_region second_region;
 
-	struct igb_rx rx;
+	struct rx rx;
+	int irq_fd;
+	__u64 irqs;			/* how many there were */
+	bool running;			/* buffers may be taken */
+	bool paused;			/* the sender is */
+	__u64 asked;			/* of a drive, up to the last pause */
 	struct stream_memory *buffers;	/* that the queue receives into */
 	struct stream stream;
 	struct nic_state state;		/* where the kernel before stopped */
 };
 
+/* What belongs to one VMM; @nr NICs from @first on. */
+struct vmm_session {
+	char name[16];
+	int fd;
+	struct nic *first;
+	u32 nr;
+};
+
 struct vmm {
 	enum scenario scenario;
+	enum share share;
+	enum others others;
+	u32 late;			/* in seconds */
 	int stage;
 	u32 ring;
+	u32 irq;			/* index of VFIO, or RX_NO_IRQ */
 	iova_t iova;
 	u32 run_id;
 	const char *kernel;
@@ -73,40 +129,75 @@ struct vmm {
 	const char *control;
 	struct nic nics[MAX_NICS];
 	u32 nr_nics;
+	struct vmm_session sessions[MAX_NICS];
+	u32 nr_sessions;
+	bool attempts;			/* try to take devices away */
+	u32 memory_mb;			/* more memory, see bulk.c */
+	u32 areas;
+	bool huge;
 	bool refill;			/* give buffers back as they are taken */
 	int luo;
-	int session;
 };
 
 extern struct vmm vmm;
 
+/*
+ * Iterators: pass the address of a pointer that is NULL at the start, and is NULL
+ * again when these return false.
+ */
+bool nic_next(struct nic **nic);
+bool session_next(struct vmm_session **session);
+bool session_nic_next(struct vmm_session *session, struct nic **nic);
+
 long long now_ms(void);
 void liveupdate_open(void);
+void nics_arrange(void);
 
-void session_create(void);
-void session_retrieve(void);
-void session_finish(void);
-void session_close(void);
+void session_create(struct vmm_session *session);
+void session_retrieve(struct vmm_session *session);
+void session_finish(struct vmm_session *session);
+void session_close(struct vmm_session *session);
 int preserve_fd(const char *what, struct nic *nic, int fd, u64 token);
-int preserve_all(void);
+int preserve_all(struct vmm_session *session);
 void __noreturn kexec_jump(void);
 int kexec_try(void);
 
 void nic_open(struct nic *nic);
 void nic_map(struct nic *nic);
 int retrieve_fd(const char *what, struct nic *nic, u64 token);
-void nic_retrieve(struct nic *nic);
-void nic_resume(struct nic *nic, u32 count);
-void nic_end_main(struct nic *nic);
+void nics_retrieve(struct vmm_session *session);
+void nics_resume(struct vmm_session *session, u32 count);
+void nics_end_main(struct vmm_session *session);
 void nic_close(struct nic *nic);
 void nic_queue_init(struct nic *nic);
+u32 nic_few(struct nic *nic, u32 count);
 u32 nic_take(struct nic *nic);
 void nic_receive(struct nic *nic, u32 count);
+void nic_receive_up_to(struct nic *nic, __u64 goal);
+void nics_receive(struct vmm_session *session, u32 count);
 void nic_drain(struct nic *nic);
+void nic_go_on(struct nic *nic, enum stream_stage stage);
+void nic_ask(struct nic *nic, u64 done);
 void nic_second_create(struct nic *nic);
 void nic_second_map(struct nic *nic);
 void nic_second_adopt(struct nic *nic, int fd);
 
+void attempt_everything(struct vmm_session *session);
+
+void bulk_create(struct nic *nic);
+int bulk_preserve(struct nic *nic);
+void bulk_retrieve(struct nic *nic);
+void bulk_check(struct nic *nic);
+iova_t bulk_readonly(struct nic *nic);
+void bulk_unmap(struct nic *nic);
+
+void nic_irq_setup(struct nic *nic);
+void nic_irq_kick(struct nic *nic);
+bool nic_irq_take(struct nic *nic);
+void nic_irq_check(struct nic *nic, __u64 frames);
+void nic_irq_close(struct nic *nic);
+
+int nic_bind_new(struct nic *nic);
 u16 nic_command_read(struct nic *nic);
 void nic_command_write(struct nic *nic, u16 value);
 
@@ -115,7 +206,8 @@ void test_pass(const char *what);
 
 void __noreturn old_kernel(void);
 void new_kernel(void);
-void new_kernel_twice(struct nic *nic);
+void new_kernel_twice(struct vmm_session *session);
+void new_kernel_vmms(void);
 void new_kernel_discard(struct nic *nic);
 u64 mem_free(void);
 

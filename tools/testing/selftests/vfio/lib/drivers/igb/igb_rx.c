@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Streaming receive on an igb (82576): one queue, polled, no interrupts.
+ * Streaming receive on an igb (82576): one queue of one run of descriptors.
  *
  * The memcpy driver next door sends frames to itself through the loopback; this
  * one takes what comes in from the wire, for tests that need a device to do DMA
  * for as long as somebody outside sends.
  *
- * Starting resets the device. Carrying on with a queue that is already running
- * takes no register access at all: fill in struct igb_rx and poll.
+ * Buffers need not be given back in time: the ring is long.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -20,7 +19,7 @@
 #include <linux/pci_regs.h>
 #include <asm/barrier.h>
 
-#include <libvfio/igb_rx.h>
+#include <libvfio/rx.h>
 #include <libvfio/vfio_pci_device.h>
 
 #include "e1000_regs.h"
@@ -28,6 +27,10 @@
 #include "e1000_82575.h"
 
 #define PCI_DEVICE_ID_INTEL_82576 0x10C9
+
+#define DESC_SIZE	16
+#define MAX_RING	32768	/* RDLEN has 20 bits */
+#define VECTOR_BIT	1
 
 static void rx_write(struct vfio_pci_device *device, u32 reg, u32 val)
 {
@@ -52,7 +55,7 @@ static int rx_wait(struct vfio_pci_device *device, u32 reg, u32 mask, u32 val,
 	return 0;
 }
 
-static union e1000_adv_rx_desc *rx_desc(struct igb_rx *rx, u32 i)
+static union e1000_adv_rx_desc *rx_desc(struct rx *rx, u32 i)
 {
 	return (union e1000_adv_rx_desc *)rx->ring + i;
 }
@@ -61,30 +64,16 @@ static union e1000_adv_rx_desc *rx_desc(struct igb_rx *rx, u32 i)
  * Point descriptor @i to its buffer. The write-back of the device overlays the
  * address, so this is needed each time, and hdr_addr covers the done bit.
  */
-static void rx_post(struct igb_rx *rx, u32 i)
+static void rx_post(struct rx *rx, u32 i)
 {
-	u64 addr = rx->buffers + (u64)i * IGB_RX_BUFFER_SIZE;
+	u64 addr = rx->buffers + (u64)i * RX_BUFFER_SIZE;
 
 	WRITE_ONCE(rx_desc(rx, i)->read.hdr_addr, 0);
 	WRITE_ONCE(rx_desc(rx, i)->read.pkt_addr, cpu_to_le64(addr));
 }
 
-bool igb_rx_match(struct vfio_pci_device *device)
-{
-	return vfio_pci_device_match(device, PCI_VENDOR_ID_INTEL,
-				     PCI_DEVICE_ID_INTEL_82576);
-}
-
-/**
- * igb_rx_reset() - Reset the device and bring the link up.
- * @device: The device, open, bound and with its BARs mapped.
- *
- * Turns memory decoding and bus mastering on. The device does no DMA before
- * igb_rx_start().
- *
- * Return: 0 or -ETIMEDOUT.
- */
-int igb_rx_reset(struct vfio_pci_device *device)
+/* The emulated device only reports link after an autonegotiation. */
+static int igb_rx_reset(struct vfio_pci_device *device)
 {
 	int ret;
 
@@ -103,7 +92,6 @@ int igb_rx_reset(struct vfio_pci_device *device)
 		 rx_read(device, E1000_CTRL_EXT) | E1000_CTRL_EXT_DRV_LOAD);
 	rx_write(device, E1000_CTRL, rx_read(device, E1000_CTRL) | E1000_CTRL_SLU);
 
-	/* The emulated device only reports link after an autonegotiation. */
 	rx_write(device, E1000_MDIC,
 		 BMCR_ANENABLE | BMCR_ANRESTART |
 		 MII_BMCR << E1000_MDIC_REG_SHIFT |
@@ -116,22 +104,30 @@ int igb_rx_reset(struct vfio_pci_device *device)
 		       10000);
 }
 
-/**
- * igb_rx_start() - Start the queue from the first descriptor.
- * @rx: The queue. The caller has set everything but the indices.
- *
- * Gives all descriptors but one to the device, as a full ring would look like
- * an empty one, and receives whatever comes along, any address.
- *
- * Return: 0 or -ETIMEDOUT.
- */
-int igb_rx_start(struct igb_rx *rx)
+/* Without moderation: an interrupt for each frame. */
+static void rx_irq_enable(struct rx *rx)
+{
+	struct vfio_pci_device *device = rx->device;
+
+	if (rx->irq == VFIO_PCI_MSIX_IRQ_INDEX) {
+		rx_write(device, E1000_GPIE, E1000_GPIE_MSIX_MODE);
+		rx_write(device, E1000_EIAC, VECTOR_BIT);
+		rx_write(device, E1000_IVAR0, E1000_IVAR_VALID);
+		rx_write(device, E1000_EIMS, VECTOR_BIT);
+	} else if (rx->irq != RX_NO_IRQ) {
+		rx_write(device, E1000_GPIE, 0);
+		rx_write(device, E1000_IMS, E1000_IMS_RXT0);
+	}
+}
+
+/* All but one, as a full ring would look like an empty one. Any address. */
+static int igb_rx_start(struct rx *rx)
 {
 	struct vfio_pci_device *device = rx->device;
 	int ret;
 	u32 i;
 
-	VFIO_ASSERT_LE(rx->size, IGB_RX_MAX_RING);
+	VFIO_ASSERT_LE(rx->size, MAX_RING);
 	VFIO_ASSERT_EQ(rx->size & 7, 0);
 
 	rx->next = 0;
@@ -141,10 +137,10 @@ int igb_rx_start(struct igb_rx *rx)
 
 	rx_write(device, E1000_RDBAL(0), (u32)rx->ring_iova);
 	rx_write(device, E1000_RDBAH(0), rx->ring_iova >> 32);
-	rx_write(device, E1000_RDLEN(0), rx->size * IGB_RX_DESC_SIZE);
+	rx_write(device, E1000_RDLEN(0), rx->size * DESC_SIZE);
 	rx_write(device, E1000_SRRCTL(0),
 		 E1000_SRRCTL_DESCTYPE_ADV_ONEBUF |
-		 IGB_RX_BUFFER_SIZE >> E1000_SRRCTL_BSIZEPKT_SHIFT);
+		 RX_BUFFER_SIZE >> E1000_SRRCTL_BSIZEPKT_SHIFT);
 	rx_write(device, E1000_RDH(0), 0);
 	rx_write(device, E1000_RDT(0), 0);
 	rx_write(device, E1000_RXDCTL(0), E1000_RXDCTL_QUEUE_ENABLE);
@@ -158,19 +154,15 @@ int igb_rx_start(struct igb_rx *rx)
 	if (ret)
 		return ret;
 
+	rx_irq_enable(rx);
 	wmb(); /* descriptors before the tail that hands them over */
 	rx_write(device, E1000_RDT(0), rx->size - 1);
 
 	return 0;
 }
 
-/**
- * igb_rx_stop() - Stop the queue; the link stays up.
- * @rx: The queue. igb_rx_start() begins at its first descriptor again.
- *
- * Return: 0 or -ETIMEDOUT.
- */
-int igb_rx_stop(struct igb_rx *rx)
+/* The link stays up. */
+static int igb_rx_stop(struct rx *rx)
 {
 	struct vfio_pci_device *device = rx->device;
 
@@ -178,17 +170,11 @@ int igb_rx_stop(struct igb_rx *rx)
 	return rx_wait(device, E1000_RXDCTL(0), E1000_RXDCTL_QUEUE_ENABLE, 0, 100);
 }
 
-/**
- * igb_rx_poll() - Take the next descriptor the device is done with.
- * @rx: The queue.
- * @len: Set to the length of the frame, in bytes.
- *
- * That the device is done says nothing about the buffer: a frame whose write
- * the IOMMU refused is reported like any other.
- *
- * Return: the index of descriptor and buffer, -EAGAIN when there is none.
+/*
+ * That the device is done says nothing about the buffer: a frame whose write the
+ * IOMMU refused is reported like any other.
  */
-int igb_rx_poll(struct igb_rx *rx, u32 *len)
+static int igb_rx_poll(struct rx *rx, u32 *len)
 {
 	union e1000_adv_rx_desc *desc = rx_desc(rx, rx->next);
 	u32 i = rx->next;
@@ -204,13 +190,7 @@ int igb_rx_poll(struct igb_rx *rx, u32 *len)
 	return i;
 }
 
-/**
- * igb_rx_refill() - Give back every descriptor that igb_rx_poll() returned.
- * @rx: The queue, running.
- *
- * Return: how many these were.
- */
-u32 igb_rx_refill(struct igb_rx *rx)
+static u32 igb_rx_refill(struct rx *rx)
 {
 	u32 count = 0;
 
@@ -228,3 +208,31 @@ u32 igb_rx_refill(struct igb_rx *rx)
 
 	return count;
 }
+
+static u64 igb_rx_ring_bytes(u32 size)
+{
+	return (u64)size * DESC_SIZE;
+}
+
+/* MSI-X clears its cause by itself. */
+static void igb_rx_irq_ack(struct rx *rx)
+{
+	if (rx->irq != VFIO_PCI_MSIX_IRQ_INDEX)
+		rx_write(rx->device, E1000_ICR, ~0U);
+}
+
+const struct rx_ops igb_rx_ops = {
+	.name = "igb",
+	.vendor = PCI_VENDOR_ID_INTEL,
+	.device = PCI_DEVICE_ID_INTEL_82576,
+	.max_ring = MAX_RING,
+	.irqs = BIT(VFIO_PCI_MSIX_IRQ_INDEX) | BIT(VFIO_PCI_MSI_IRQ_INDEX) |
+		BIT(VFIO_PCI_INTX_IRQ_INDEX),
+	.ring_bytes = igb_rx_ring_bytes,
+	.reset = igb_rx_reset,
+	.start = igb_rx_start,
+	.stop = igb_rx_stop,
+	.poll = igb_rx_poll,
+	.refill = igb_rx_refill,
+	.irq_ack = igb_rx_irq_ack,
+};

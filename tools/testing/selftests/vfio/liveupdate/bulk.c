@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Much memory, if --memory asks for it, and many areas, if --areas does: next to
+ * what the first NIC receives into, in its IOAS. One memfd is mapped as a whole,
+ * then page by page at as many addresses as asked for, every other of them for
+ * reading only, and a part of it once more for reading only, where the NIC is made
+ * to write in the end.
+ *
+ * In the new kernel all of it has to hold what it held, each area can be unmapped
+ * once and is gone then, and what was for reading only still is.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <linux/kernel.h>
+#include <linux/sizes.h>
+
+#include "kselftest.h"
+#include "uapi.h"
+#include "vmm.h"
+
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+/* After those of all NICs; then read-only memory, then the areas. */
+#define BULK_IOVA	(vmm.iova + MAX_NICS * NIC_IOVA)
+#define READONLY_IOVA	(BULK_IOVA + 16 * SZ_4G)
+#define AREA_IOVA(_i)	(READONLY_IOVA + SZ_4G + 2ULL * (_i) * SZ_4K)
+
+/* From the start of the memory on; in front, room for the header of a frame */
+#define READONLY_BYTES	SZ_4M
+
+/* In every page: what the watcher knows as memory of the device, and its number */
+static struct stream_memory bulk;
+
+static u64 bulk_size(void)
+{
+	return (u64)vmm.memory_mb * SZ_1M;
+}
+
+static int map_at(struct nic *nic, iova_t iova, u64 offset, u64 length, u32 flags)
+{
+	struct iommu_ioas_map_file args = {
+		.size = sizeof(args),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | flags,
+		.ioas_id = nic->iommu->ioas_id,
+		.fd = bulk.fd,
+		.start = offset,
+		.length = length,
+		.iova = iova,
+	};
+
+	return ioctl(nic->iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
+}
+
+static int unmap_at(struct nic *nic, iova_t iova, u64 length)
+{
+	struct iommu_ioas_unmap args = {
+		.size = sizeof(args),
+		.ioas_id = nic->iommu->ioas_id,
+		.iova = iova,
+		.length = length,
+	};
+
+	if (ioctl(nic->iommu->iommufd, IOMMU_IOAS_UNMAP, &args))
+		return -errno;
+	return args.length == length ? 0 : -EIO;
+}
+
+/* Whether a memfd made from now on has huge pages; the kernel may not have any. */
+static void set_huge(void)
+{
+	const char *mode = vmm.huge ? "always" : "never";
+	int fd = open(SHMEM_HUGE, O_WRONLY | O_CLOEXEC);
+
+	control_step("set " SHMEM_HUGE);
+	if (fd < 0 || write(fd, mode, strlen(mode)) < 0)
+		control_fail(-errno, "failed");
+	close(fd);
+}
+
+/* How much of the memory is mapped by huge pages, as the kernel counts. */
+static u64 huge_kib(void)
+{
+	unsigned long kib = 0, n;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "ShmemHugePages: %lu kB", &n) == 1)
+			kib = n;
+	}
+	fclose(f);
+	return kib;
+}
+
+/*
+ * What the page table of the device is made of: debugfs prints a line for each
+ * entry that maps something, with the entries on the way there; those below a
+ * large page are 0.
+ */
+static void count_leaves(struct nic *nic)
+{
+	u64 small = 0, large = 0, huge = 0;
+	unsigned long long pfn, e[5];
+	char path[128], line[256];
+	FILE *f;
+
+	snprintf_assert(path, sizeof(path),
+			"/sys/kernel/debug/iommu/intel/%s/domain_translation_struct",
+			nic->bdf);
+	f = fopen(path, "r");
+	if (!f) {
+		control_info("leaves=unknown");
+		return;
+	}
+
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%llx %llx %llx %llx %llx %llx", &pfn, &e[0],
+			   &e[1], &e[2], &e[3], &e[4]) != 6)
+			continue;
+		if (e[4])
+			small++;
+		else if (e[3])
+			large++;
+		else
+			huge++;
+	}
+	fclose(f);
+
+	control_info("leaves_4k=%lu", small);
+	control_info("leaves_2m=%lu", large);
+	control_info("leaves_1g=%lu", huge);
+}
+
+/* In the old kernel: make the memory, and map it. */
+void bulk_create(struct nic *nic)
+{
+	u64 pages = bulk_size() / SZ_4K;
+	long long start = now_ms();
+	u32 i;
+
+	if (!vmm.memory_mb)
+		return;
+
+	set_huge();
+	must(stream_memory_create(&bulk, nic->id, 3, vmm.run_id, bulk_size(), 0),
+	     "create %u MiB of memory", vmm.memory_mb);
+	control_info("bulk_huge_kib=%lu", huge_kib());
+
+	must(map_at(nic, BULK_IOVA, 0, bulk.size,
+		    IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE),
+	     "map %u MiB of memory", vmm.memory_mb);
+	must(map_at(nic, READONLY_IOVA, 0, READONLY_BYTES, IOMMU_IOAS_MAP_READABLE),
+	     "map memory for reading");
+	for (i = 0; i < vmm.areas; i++)
+		must(map_at(nic, AREA_IOVA(i), i % pages * SZ_4K, SZ_4K,
+			    IOMMU_IOAS_MAP_READABLE |
+			    (i % 2 ? 0 : IOMMU_IOAS_MAP_WRITEABLE)),
+		     "map area %u", i);
+	control_info("bulk_create_ms=%lld", now_ms() - start);
+	count_leaves(nic);
+}
+
+int bulk_preserve(struct nic *nic)
+{
+	if (!vmm.memory_mb)
+		return 0;
+	return preserve_fd("bulk memfd", nic, bulk.fd, TOKEN_BULK(nic));
+}
+
+/* In the new kernel: it is all there. Has to be mapped before the session ends. */
+void bulk_retrieve(struct nic *nic)
+{
+	if (!vmm.memory_mb)
+		return;
+
+	must(stream_memory_adopt(&bulk, retrieve_fd("bulk memfd", nic,
+						    TOKEN_BULK(nic)),
+				 bulk_size(), 0), "map retrieved bulk memfd");
+}
+
+void bulk_check(struct nic *nic)
+{
+	u32 page;
+
+	if (!vmm.memory_mb)
+		return;
+
+	count_leaves(nic);
+	control_info("bulk_huge_kib=%lu", huge_kib());
+	control_step("check %u MiB of memory", vmm.memory_mb);
+	page = stream_memory_check_marks(&bulk, nic->id, 3, vmm.run_id);
+	if (page != bulk.size / SZ_4K)
+		control_fail(0, "page %u is not as it was", page);
+	control_info("bulk_pages=%u", page);
+
+	must(map_at(nic, AREA_IOVA(0), 0, SZ_4K, IOMMU_IOAS_MAP_READABLE) ==
+	     (vmm.areas ? -EEXIST : 0) ? 0 : -EINVAL,
+	     "map over an area");
+}
+
+/* The device must not be able to write here: nobody looks for what it tries. */
+iova_t bulk_readonly(struct nic *nic)
+{
+	return vmm.memory_mb ? READONLY_IOVA + SZ_4K : 0;
+}
+
+/* Nothing of it was written to, and each area can be unmapped, but once. */
+void bulk_unmap(struct nic *nic)
+{
+	long long start = now_ms();
+	u32 page, i;
+	int ret;
+
+	if (!vmm.memory_mb)
+		return;
+
+	control_step("check %u MiB of memory once more", vmm.memory_mb);
+	page = stream_memory_check_marks(&bulk, nic->id, 3, vmm.run_id);
+	if (page != bulk.size / SZ_4K)
+		control_fail(0, "page %u was written to", page);
+
+	for (i = 0; i < max(vmm.areas, 1u); i++)
+		must(unmap_at(nic, AREA_IOVA(i), SZ_4K), "unmap area %u", i);
+	for (i = 0; i < vmm.areas; i++) {
+		ret = unmap_at(nic, AREA_IOVA(i), SZ_4K);
+		if (ret != -ENOENT)
+			control_fail(ret, "area %u was still there", i);
+	}
+	must(unmap_at(nic, READONLY_IOVA, READONLY_BYTES), "unmap read-only memory");
+	must(unmap_at(nic, BULK_IOVA, bulk.size), "unmap bulk memory");
+	control_info("areas_unmapped=%u", vmm.areas);
+	control_info("bulk_unmap_ms=%lld", now_ms() - start);
+	count_leaves(nic);
+	stream_memory_close(&bulk);
+}
