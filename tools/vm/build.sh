@@ -86,6 +86,7 @@ build()
 {
 	config=$1
 	case $config in
+	base-kho)	src=${tree:-$BUILD/base-kho} hint="tools/vm/kho.sh --base" ;;
 	base*)	src=${tree:-$BUILD/base} hint="make base" ;;
 	*)	src=${tree:-$BUILD/linux} hint="make tree" ;;
 	esac
@@ -97,6 +98,7 @@ build()
 	other)		fragments="kernel series other" ;;
 	modules)	fragments="kernel series other modules" ;;
 	base-kunit)	fragments="kunit" ;;
+	kho|base-kho)	fragments="kho" ;;
 	kunit)		fragments="kunit kunit-series" ;;
 	*)		die "no such kernel: $config (see --help)" ;;
 	esac

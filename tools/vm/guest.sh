@@ -40,7 +40,8 @@ if [ -f "$BUILD/initramfs.gz" ] && [ -f "$out/built-from" ] &&
    [ "$(cat "$out/built-from")" = "$now" ]; then
 	exit 0
 fi
-rm -f "$out/built-from"
+# Dependencies of an older tree may name files that are no more
+rm -rf "$out/built-from" "$out/vfio"
 
 say "guest programs, from $tests (log: $log)"
 : >"$log"
