@@ -53,7 +53,7 @@ struct device {
 	int bdf;			/* bus, device, function; -1 unknown */
 	unsigned int moved;		/* how often it was somewhere else later */
 	unsigned int pm, exp;		/* its capabilities, 0 if it has none */
-	int no_reset;			/* there is no way to */
+	int no_reset;			/* no way to, or one by D3 that QEMU takes for nothing */
 };
 
 enum event_kind {

@@ -252,7 +252,7 @@ static void judge_end(void)
 	      finish_end ? late.faults : 0);
 	check((late.resets > 0 || r->dev[0].no_reset) && late.master == 0,
 	      "closed: device %sreset, bus mastering %s", late.resets ? "" :
-	      r->dev[0].no_reset ? "without a way to be " : "not ",
+	      r->dev[0].no_reset ? "without a way to " : "not ",
 	      late.master ? "still on" : "off");
 }
 

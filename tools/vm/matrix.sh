@@ -79,7 +79,7 @@ if [ -n "$list" ]; then
 fi
 
 # What make exports for make run would change every case.
-unset CASE RATE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
+unset CASE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
 unset DEVICES PLACE GUEST REASON MEMORY
 
 need_qemu

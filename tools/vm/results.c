@@ -406,7 +406,7 @@ static void parse_places(struct results *r)
 			d->pm = pm;
 			d->exp = exp;
 			p = strstr(r->marks[i].text, " reset=");
-			d->no_reset = p && !p[7];
+			d->no_reset = p && !strstr(p, "flr") && !strstr(p, "bus");
 		}
 		d->moved += d->bdf != (int)bdf_pack(bus, dev, fn);
 	}
