@@ -11,8 +11,8 @@ shape_place()
 	root)
 		# Two slots apart: an igb reserves room for its virtual functions
 		# 16 slots on.
-		bus=pcie.0 addr=$((4 + 2 * n)).0
-		path=$(printf '%02x.0' $((4 + 2 * n)))
+		bus=pcie.0 path=$(printf '%02x.0' $((4 + 2 * n)))
+		addr=$path
 		;;
 	port|slot)
 		hotplug=off
@@ -27,15 +27,15 @@ shape_place()
 			-device x3130-upstream,id=upper,bus=top \
 			-device xio3130-downstream,id=between,bus=upper,addr=0.0,chassis=101,slot=101 \
 			-device x3130-upstream,id=lower,bus=between
-		printf '%s\n' -device "xio3130-downstream,id=port$n,bus=lower,addr=$n.0,chassis=$n,slot=$n"
+		printf '%s\n' -device "xio3130-downstream,id=port$n,bus=lower,addr=$(printf '%x.0' $n),chassis=$n,slot=$n"
 		bus=port$n addr=0.0
 		path=$(printf '04.0/00.0/00.0/00.0/%02x.0/00.0' $n)
 		;;
 	pci-bridge)
 		[ $n != 0 ] ||
 			printf '%s\n' -device pcie-pci-bridge,id=bridge,bus=pcie.0,addr=4.0
-		bus=bridge addr=$((2 * n + 1)).0
-		path=$(printf '04.0/%02x.0' $((2 * n + 1)))
+		bus=bridge addr=$(printf '%02x.0' $((2 * n + 1)))
+		path=04.0/$addr
 		;;
 	esac
 	paths=${paths:+$paths,}$path
