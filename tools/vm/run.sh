@@ -101,7 +101,7 @@ esac
 
 # KASAN needs more memory, and its shadow would make the default scratch area
 # of KHO bigger than the machine.
-memory_mb=${MEMORY:-2048} scratch= timeout=$((120 * jumps))
+memory_mb=${MEMORY:-2048} scratch= timeout=$((240 * jumps))
 if [ -n "$DEBUG" ]; then
 	if [ $config = base ]; then config=base-debug; else config=debug; fi
 	memory_mb=${MEMORY:-3072} timeout=$((300 * jumps))
