@@ -37,7 +37,7 @@ struct slot {
 };
 
 /* What is known of each 2 KiB of memory. */
-enum { KNOWN_BUFFER = 1, KNOWN_RING = 2, KNOWN_MAPPED = 4 };
+enum { KNOWN_BUFFER = 1, KNOWN_RING = 2, KNOWN_MAPPED = 4, KNOWN_BULK = 8 };
 
 /* All buffers of one memfd of one NIC. */
 struct group {
@@ -139,7 +139,7 @@ int watch_gpa_is_dma(uint64_t gpa)
 {
 	const uint8_t *p = watch_gpa(gpa & ~4095ULL);
 
-	return p && (known[(p - ram) / BUF_SIZE] & (KNOWN_BUFFER | KNOWN_RING));
+	return p && (known[(p - ram) / BUF_SIZE] & (KNOWN_BUFFER | KNOWN_RING | KNOWN_BULK));
 }
 
 /*
@@ -219,12 +219,17 @@ static void scan_page(uint64_t off)
 {
 	struct buf_head h;
 	unsigned int i;
+	unsigned int nic = 0, gen = 0;
 	int queue = 0;
 
 	for (i = 0; i < 4096; i += BUF_SIZE) {
 		memcpy(&h, ram + off + i, sizeof(h));
-		queue |= !i && h.magic == QUEUE_MAGIC &&
-			 h.run_id == opt.run_id && h.nic < opt.nics;
+		if (!i && h.magic == QUEUE_MAGIC && h.run_id == opt.run_id &&
+		    h.nic < opt.nics) {
+			queue = 1;
+			nic = h.nic;
+			gen = h.gen;
+		}
 		if (h.magic != BUF_MAGIC || h.run_id != opt.run_id ||
 		    h.nic >= opt.nics || !h.gen || h.gen > MAX_GENS ||
 		    h.index >= MAX_RING ||
@@ -236,11 +241,17 @@ static void scan_page(uint64_t off)
 		pthread_mutex_unlock(&lock);
 	}
 
+	/* Memory that is only there to be much of it: nothing is written to it. */
+	if (queue && gen == GEN_BULK) {
+		known[off / BUF_SIZE] |= KNOWN_BULK;
+		return;
+	}
+
 	if ((queue || is_ring_page((const uint64_t *)(ram + off))) &&
 	    nr_ring_pages < MAX_RING_PAGES && !known[off / BUF_SIZE]) {
 		pthread_mutex_lock(&lock);
 		known[off / BUF_SIZE] = KNOWN_RING;
-		ring_pages[nr_ring_pages].nic = queue ? (int)h.nic : -1;
+		ring_pages[nr_ring_pages].nic = queue ? (int)nic : -1;
 		ring_pages[nr_ring_pages].off = off;
 		ring_pages[nr_ring_pages++].iova =
 			*(const uint64_t *)(ram + off);
@@ -446,6 +457,7 @@ void watch_compare(void)
 void watch_write(void)
 {
 	FILE *f = result_open("arrivals.tsv");
+	uint64_t off;
 	size_t i;
 
 	for (i = 0; i < nr_arrivals; i++)
@@ -467,6 +479,9 @@ void watch_write(void)
 			fprintf(f, "0x%lx\tring\t%d\t0x%lx\n",
 				off_to_gpa(ring_pages[i].off),
 				ring_pages[i].nic, ring_pages[i].iova);
+	for (off = 0; off < opt.ram_size; off += 4096)
+		if ((known[off / BUF_SIZE] & KNOWN_BULK) && page_counts(off))
+			fprintf(f, "0x%lx\tbulk\n", off_to_gpa(off));
 	result_close(f);
 }
 
