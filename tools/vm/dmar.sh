@@ -71,7 +71,7 @@ dmar()
 		esac
 	done
 
-	le 2 1; le 2 32; le 4 0; le 8 0xfeffc000; le 8 0xfeffcfff
+	le 2 1; le 2 32; le 4 0; le 8 0xfffff000; le 8 0xffffffff
 	scope 1 0 0 "0x$rmrr"
 }
 
