@@ -221,6 +221,21 @@ void iommu_liveupdate_set_state(struct device *dev,
 }
 
 /**
+ * iommu_liveupdate_finish() - The owner attached the adopted domain
+ * @dev: The device, its hand-over is over.
+ *
+ * Context: May sleep; group mutex held.
+ */
+void iommu_liveupdate_finish(struct device *dev)
+{
+	const struct iommu_liveupdate_ops *ops = dev_iommu_ops(dev)->liveupdate;
+
+	if (ops->finish_device)
+		ops->finish_device(dev);
+	iommu_liveupdate_set_state(dev, IOMMU_LIVEUPDATE_NONE);
+}
+
+/**
  * iommu_liveupdate_set_owner() - Name the iommufd that may claim
  * @key:   Domain.
  * @owner: The retrieved iommufd.

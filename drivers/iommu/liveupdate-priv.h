@@ -52,6 +52,7 @@ void iommu_liveupdate_refuse(struct device *dev);
 int iommu_liveupdate_may_claim(struct device *dev, void *owner);
 void iommu_liveupdate_set_state(struct device *dev,
 				enum iommu_liveupdate_state state);
+void iommu_liveupdate_finish(struct device *dev);
 
 /* liveupdate-load.c: called by the FLB callbacks in liveupdate.c, and back */
 void iommu_liveupdate_keep_zero_page(phys_addr_t pa);
@@ -84,6 +85,10 @@ static inline int iommu_liveupdate_may_claim(struct device *dev, void *owner)
 
 static inline void iommu_liveupdate_set_state(struct device *dev,
 					      enum iommu_liveupdate_state state)
+{
+}
+
+static inline void iommu_liveupdate_finish(struct device *dev)
 {
 }
 

@@ -40,6 +40,9 @@ struct liveupdate_file_handler;
  *                     live hardware entry with what @domain and @ser say and
  *                     set all software state of an attached device without
  *                     touching the entry. The counterpart of attach_dev.
+ * @finish_device:     New kernel, group mutex held. The owner of @dev has attached
+ *                     the adopted domain, the hand-over of @dev is over. Drop
+ *                     what it has cached. Optional; cannot fail.
  * @block_rid:         New kernel. Make the hardware entry of @rid on @iommu
  *                     non-present and flush: the device never showed up or its
  *                     hand-over is unusable.
@@ -67,6 +70,7 @@ struct iommu_liveupdate_ops {
 			  const struct iommu_liveupdate_domain_ser *ser);
 	int (*adopt_device)(struct device *dev, struct iommu_domain *domain,
 			    const struct iommu_liveupdate_device_ser *ser);
+	void (*finish_device)(struct device *dev);
 	void (*block_rid)(struct iommu_device *iommu, u32 segment, u16 rid);
 };
 

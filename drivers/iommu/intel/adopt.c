@@ -171,6 +171,22 @@ bool intel_iommu_device_is_unclaimed(struct intel_iommu *iommu, u16 rid)
 	       !test_bit(rid, iommu->adopted->alias);
 }
 
+/**
+ * intel_iommu_entry_has_dev_tlb - May the device of an unclaimed entry cache?
+ * @iommu: the unit
+ * @rid: the routing id, unclaimed
+ *
+ * Return: true if the entry allows translated and translation requests.
+ */
+bool intel_iommu_entry_has_dev_tlb(struct intel_iommu *iommu, u16 rid)
+{
+	struct context_entry *entry;
+
+	guard(spinlock)(&iommu->lock);
+	entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff, 0);
+	return entry->lo & CONTEXT_DEV_TLB;
+}
+
 static int __init check_unit(struct intel_iommu *iommu,
 			     const struct iommu_liveupdate_unit_ser *ser)
 {
@@ -203,11 +219,15 @@ static bool __init entry_is_valid(struct intel_iommu *iommu,
 				  struct context_entry *entry)
 {
 	int did = context_domain_id(entry);
+	u64 flags = BIT_ULL(0);
 
 	if (sm_supported(iommu))
 		return intel_iommu_sm_context_valid(iommu, entry);
 
-	return (entry->lo & ~VTD_PAGE_MASK) == 1 &&
+	if (ecap_dev_iotlb_support(iommu->ecap))
+		flags |= entry->lo & CONTEXT_DEV_TLB;
+
+	return (entry->lo & ~VTD_PAGE_MASK) == flags &&
 	       !(entry->hi & ~(GENMASK_ULL(23, 8) | GENMASK_ULL(2, 0))) &&
 	       (cap_sagaw(iommu->cap) & BIT(entry->hi & 7)) &&
 	       did >= IDA_START_DID && did < iommu->max_domain_id;
@@ -351,7 +371,7 @@ static bool __init alias_has_device(struct intel_iommu *iommu, u16 rid,
 			continue;
 		entry = iommu_context_addr(iommu, PCI_BUS_NUM(other),
 					   other & 0xff, 0);
-		if (entry->lo == alias->lo && entry->hi == alias->hi)
+		if (context_entry_same(entry, alias))
 			return true;
 	}
 	return false;

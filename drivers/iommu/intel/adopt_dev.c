@@ -12,6 +12,7 @@
 #include <linux/iommu-liveupdate.h>
 #include <linux/kho/abi/iommu.h>
 #include <linux/pci.h>
+#include <linux/pci-ats.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -113,6 +114,9 @@ intel_iommu_restore_domain(struct device *dev,
 	if (ret)
 		goto err_free;
 
+	if (!intel_iommu_superpage && ser->pgsize_bitmap != SZ_4K)
+		dev_info(dev, "large pages stay in use, whatever intel_iommu= says\n");
+
 	return domain;
 
 err_free:
@@ -126,8 +130,7 @@ err_free:
 struct adopt_walk {
 	struct device *dev;
 	struct intel_iommu *iommu;
-	/* What the entry has to be */
-	struct context_entry entry;
+	struct dmar_domain *domain;
 	u16 did;
 	unsigned int nr_aliases;
 };
@@ -136,7 +139,7 @@ static int check_alias(struct pci_dev *pdev, u16 alias, void *data)
 {
 	struct adopt_walk *walk = data;
 	struct intel_iommu *iommu = walk->iommu;
-	struct context_entry entry = {}, *live;
+	struct context_entry want, entry = {}, *live;
 
 	if (!intel_iommu_rid_is_unclaimed(iommu, alias)) {
 		dev_err(walk->dev, "%02x:%02x.%d was not handed over\n",
@@ -157,10 +160,12 @@ static int check_alias(struct pci_dev *pdev, u16 alias, void *data)
 	 * directory in the low half, PASID of requests without one in the high
 	 * half. The rest is reserved.
 	 */
-	if (entry.lo != walk->entry.lo || entry.hi != walk->entry.hi) {
+	intel_iommu_handover_entry(walk->dev, walk->domain, walk->did, alias,
+				   &want);
+	if (entry.lo != want.lo || entry.hi != want.hi) {
 		dev_err(walk->dev, "%02x:%02x.%d: context entry is %016llx:%016llx, not %016llx:%016llx\n",
 			PCI_BUS_NUM(alias), PCI_SLOT(alias), PCI_FUNC(alias),
-			entry.hi, entry.lo, walk->entry.hi, walk->entry.lo);
+			entry.hi, entry.lo, want.hi, want.lo);
 		return -EINVAL;
 	}
 
@@ -177,6 +182,30 @@ static int claim_alias(struct pci_dev *pdev, u16 alias, void *data)
 	return 0;
 }
 
+/*
+ * ATS is taken as it was found when the device was probed. A device TLB that
+ * nobody invalidates, or in units nobody knows of, must not stay in use.
+ */
+static int check_ats(struct device *dev)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	if (info->ats_supported && !pci_ats_supported(pdev)) {
+		dev_err(dev, "ATS was handed over and is not supported\n");
+		return -EOPNOTSUPP;
+	}
+
+	if (info->ats_enabled &&
+	    (!info->ats_supported || pdev->ats_stu != VTD_PAGE_SHIFT)) {
+		dev_err(dev, "ATS is on, %s\n", info->ats_supported ?
+			"with another translation unit" :
+			"but was not handed over");
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* Aliases on the bus that lead to the same table under the same domain id */
 static unsigned int nr_same_aliases(struct intel_iommu *iommu, u16 rid,
 				    const struct context_entry *same)
@@ -188,7 +217,7 @@ static unsigned int nr_same_aliases(struct intel_iommu *iommu, u16 rid,
 	for_each_set_bit_from(alias, iommu->adopted->alias, end) {
 		entry = iommu_context_addr(iommu, PCI_BUS_NUM(alias),
 					   alias & 0xff, 0);
-		if (entry && entry->lo == same->lo && entry->hi == same->hi)
+		if (entry && context_entry_same(entry, same))
 			n++;
 	}
 	return n;
@@ -238,8 +267,10 @@ static int intel_iommu_adopt_device(struct device *dev,
 	struct dmar_domain *dmar_domain = to_dmar_domain(domain);
 	struct intel_iommu *iommu = info->iommu;
 	struct adopt_walk walk = {
-		.dev = dev, .iommu = iommu, .did = ser->did,
+		.dev = dev, .iommu = iommu,
+		.domain = dmar_domain, .did = ser->did,
 	};
+	struct context_entry entry;
 	unsigned long flags;
 	int ret;
 
@@ -262,14 +293,14 @@ static int intel_iommu_adopt_device(struct device *dev,
 	if (!intel_iommu_device_is_unclaimed(iommu, ser->rid))
 		return -EINVAL;
 
+	ret = check_ats(dev);
+	if (ret)
+		return ret;
+
 	if (sm_supported(iommu)) {
 		ret = check_pasid_entry(dev, dmar_domain, ser->did);
 		if (ret)
 			return ret;
-		context_entry_pasid_table(dev, &walk.entry);
-	} else {
-		context_entry_paging(dmar_domain, ser->did,
-				     CONTEXT_TT_MULTI_LEVEL, &walk.entry);
 	}
 	ret = pci_for_each_dma_alias(to_pci_dev(dev), check_alias, &walk);
 	if (ret)
@@ -280,7 +311,8 @@ static int intel_iommu_adopt_device(struct device *dev,
 	 * several such devices in one domain on one bus nobody can tell whose
 	 * it is; that is refused, too.
 	 */
-	if (nr_same_aliases(iommu, ser->rid, &walk.entry) != walk.nr_aliases) {
+	intel_iommu_handover_entry(dev, dmar_domain, ser->did, ser->rid, &entry);
+	if (nr_same_aliases(iommu, ser->rid, &entry) != walk.nr_aliases) {
 		dev_err(dev, "has lost a DMA alias\n");
 		return -EINVAL;
 	}
@@ -351,7 +383,7 @@ static void clear_aliases(struct intel_iommu *iommu, u16 rid,
 	for_each_set_bit_from(alias, iommu->adopted->alias, end) {
 		struct context_entry entry = read_entry(iommu, alias);
 
-		if (entry.lo != same->lo || entry.hi != same->hi)
+		if (!context_entry_same(&entry, same))
 			continue;
 		clear_entry(iommu, alias, did);
 		intel_iommu_entry_forget(iommu, alias, did);
@@ -378,13 +410,19 @@ void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment, u16 rid)
 {
 	struct intel_iommu *iommu =
 		container_of(iommu_dev, struct intel_iommu, iommu);
+	struct device_domain_info *info = NULL;
 	struct pasid_table *table = NULL;
 	struct context_entry was;
+	struct pci_dev *pdev;
 	u16 did;
 
 	if (segment != iommu->segment ||
 	    !intel_iommu_rid_is_unclaimed(iommu, rid))
 		return;
+
+	pdev = pci_get_domain_bus_and_slot(segment, PCI_BUS_NUM(rid), rid & 0xff);
+	if (pdev)
+		info = dev_iommu_priv_get(&pdev->dev);
 
 	was = read_entry(iommu, rid);
 	if (sm_supported(iommu)) {
@@ -397,12 +435,34 @@ void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment, u16 rid)
 	if (!sm_supported(iommu) || table)
 		clear_entry(iommu, rid, did);
 	clear_aliases(iommu, rid, &was, did);
+	if (info)
+		intel_context_flush_dev_iotlb(info);
 	if (table)
 		intel_pasid_table_free(table);
 
 	intel_iommu_entry_forget(iommu, rid, did);
+	/* Aliases this kernel knows of lead there again, where nothing is now */
+	if (info && info->pasid_table)
+		intel_pasid_setup_sm_context(&pdev->dev);
+	pci_dev_put(pdev);
+
 	pr_info("%s: %02x:%02x.%d is blocked\n", iommu->name, PCI_BUS_NUM(rid),
 		PCI_SLOT(rid), PCI_FUNC(rid));
+}
+
+/**
+ * intel_iommu_finish_device - The hand-over of an adopted device is over
+ * @dev: the device, attached to the domain it was adopted with
+ *
+ * What the device has cached is still true, as its page table was not written.
+ * Its device TLB is flushed once all the same: from here on nothing depends on
+ * what the previous kernel has invalidated, or did not.
+ *
+ * Context: May sleep; group mutex held.
+ */
+static void intel_iommu_finish_device(struct device *dev)
+{
+	intel_context_flush_dev_iotlb(dev_iommu_priv_get(dev));
 }
 
 const struct iommu_liveupdate_ops intel_iommu_liveupdate_ops = {
@@ -415,5 +475,6 @@ const struct iommu_liveupdate_ops intel_iommu_liveupdate_ops = {
 	.freeze_device = intel_iommu_freeze_device,
 	.restore_domain = intel_iommu_restore_domain,
 	.adopt_device = intel_iommu_adopt_device,
+	.finish_device = intel_iommu_finish_device,
 	.block_rid = intel_iommu_block_rid,
 };

@@ -69,7 +69,7 @@ bool __init intel_iommu_sm_context_valid(struct intel_iommu *iommu,
 	u64 allowed = ENTRY_ADDR | GENMASK_ULL(11, 9) | BIT(0);
 
 	if (ecap_dev_iotlb_support(iommu->ecap))
-		allowed |= BIT(2);
+		allowed |= CONTEXT_DEV_TLB;
 	if (pasid_supported(iommu))
 		allowed |= CONTEXT_PASIDE;
 

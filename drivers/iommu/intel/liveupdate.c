@@ -233,11 +233,39 @@ void intel_iommu_unpreserve_domain(struct iommu_domain *domain,
 	dmar_domain->preserved = false;
 }
 
+/**
+ * intel_iommu_handover_entry - The context entry that is handed over
+ * @dev: a device
+ * @domain: the domain it is attached to
+ * @did: the domain id it is attached with
+ * @alias: the routing id the entry is for, that of @dev or a DMA alias
+ * @entry: set to the entry
+ *
+ * The entry to allow translated requests, if @dev can make any, is only its own.
+ */
+void intel_iommu_handover_entry(struct device *dev, struct dmar_domain *domain,
+				u16 did, u16 alias,
+				struct context_entry *entry)
+{
+	struct device_domain_info *info = dev_iommu_priv_get(dev);
+	unsigned long translation = CONTEXT_TT_MULTI_LEVEL;
+
+	if (sm_supported(info->iommu)) {
+		context_entry_pasid_table(dev, entry);
+		context_clear_sm_pre(entry);
+		return;
+	}
+
+	if (info->ats_supported && alias == PCI_DEVID(info->bus, info->devfn))
+		translation = CONTEXT_TT_DEV_IOTLB;
+	context_entry_paging(domain, did, translation, entry);
+}
+
 struct handover_walk {
 	struct device *dev;
 	struct intel_iommu *iommu;
-	/* What the live entry has to be */
-	struct context_entry entry;
+	struct dmar_domain *domain;
+	u16 did;
 };
 
 /*
@@ -311,8 +339,11 @@ static int handover_fill_alias(struct pci_dev *pdev, u16 alias, void *data)
 {
 	struct handover_walk *walk = data;
 	struct intel_iommu *iommu = walk->iommu;
+	struct context_entry entry;
 
-	if (!live_entry_is(iommu, alias, &walk->entry)) {
+	intel_iommu_handover_entry(walk->dev, walk->domain, walk->did, alias,
+				   &entry);
+	if (!live_entry_is(iommu, alias, &entry)) {
 		dev_err(walk->dev, "context entry of %02x:%02x.%d is not that of its domain\n",
 			PCI_BUS_NUM(alias), PCI_SLOT(alias), PCI_FUNC(alias));
 		return -EINVAL;
@@ -321,7 +352,7 @@ static int handover_fill_alias(struct pci_dev *pdev, u16 alias, void *data)
 	context_entry_store(iommu,
 			    handover_entry(iommu, PCI_BUS_NUM(alias),
 					   alias & 0xff),
-			    &walk->entry);
+			    &entry);
 	return 0;
 }
 
@@ -394,8 +425,6 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 		return refuse(dev, "not a PCI device");
 	if (dev_is_real_dma_subdevice(dev))
 		return refuse(dev, "another device does its DMA");
-	if (info->ats_supported)
-		return refuse(dev, "ATS is in use");
 	if (info->pri_enabled || info->iopf_refcount)
 		return refuse(dev, "page requests are in use");
 	if (info->pasid_enabled)
@@ -422,6 +451,8 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 	/* First refuse changes of the live entries, then rely on what they are */
 	WRITE_ONCE(info->preserved, true);
 	ser->did = domain_id_iommu(dmar_domain, iommu);
+	walk.domain = dmar_domain;
+	walk.did = ser->did;
 	ser->pasid_dir = 0;
 	ser->max_pasid = 0;
 	if (sm_supported(iommu)) {
@@ -430,11 +461,6 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 			WRITE_ONCE(info->preserved, false);
 			return ret;
 		}
-		context_entry_pasid_table(dev, &walk.entry);
-		context_clear_sm_pre(&walk.entry);
-	} else {
-		context_entry_paging(dmar_domain, ser->did,
-				     CONTEXT_TT_MULTI_LEVEL, &walk.entry);
 	}
 
 	ret = pci_for_each_dma_alias(to_pci_dev(dev), handover_fill_alias,

@@ -31,6 +31,9 @@ void intel_iommu_unpreserve_device(struct device *dev,
 int intel_iommu_freeze_device(struct device *dev,
 			      const struct iommu_liveupdate_device_ser *ser);
 
+void intel_iommu_handover_entry(struct device *dev, struct dmar_domain *domain,
+				u16 did, u16 alias,
+				struct context_entry *entry);
 int intel_iommu_verify_pasid_table(struct device *dev,
 				   struct dmar_domain *domain, u16 did);
 int intel_iommu_preserve_pasid_table(struct device *dev,
@@ -49,6 +52,17 @@ static inline bool device_is_preserved(struct device_domain_info *info)
 }
 
 #define NR_RIDS		BIT(16)
+
+/* Translated requests are allowed: TT 01b in legacy, DTE in scalable mode */
+#define CONTEXT_DEV_TLB	BIT_ULL(2)
+
+/* Do two entries lead to the same table, whether the device may cache or not? */
+static inline bool context_entry_same(const struct context_entry *a,
+				      const struct context_entry *b)
+{
+	return a->hi == b->hi &&
+	       (a->lo | CONTEXT_DEV_TLB) == (b->lo | CONTEXT_DEV_TLB);
+}
 
 /**
  * struct intel_iommu_adopted - What is left of the hand-over of a unit
@@ -76,6 +90,7 @@ int intel_iommu_adopt_unit(struct intel_iommu *iommu);
 void intel_iommu_adopt_ready(struct intel_iommu *iommu);
 bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu, u16 rid);
 bool intel_iommu_device_is_unclaimed(struct intel_iommu *iommu, u16 rid);
+bool intel_iommu_entry_has_dev_tlb(struct intel_iommu *iommu, u16 rid);
 void intel_iommu_entry_forget(struct intel_iommu *iommu, u16 rid, u16 did);
 int intel_iommu_adopted_did_get(struct intel_iommu *iommu, u16 did);
 bool intel_iommu_adopted_did_put(struct intel_iommu *iommu, u16 did);
@@ -115,6 +130,12 @@ static inline bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu,
 
 static inline bool intel_iommu_device_is_unclaimed(struct intel_iommu *iommu,
 						   u16 rid)
+{
+	return false;
+}
+
+static inline bool intel_iommu_entry_has_dev_tlb(struct intel_iommu *iommu,
+						 u16 rid)
 {
 	return false;
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Take a network card that is receiving all the time through a live update.
+ * Take devices that do DMA all the time through a live update.
  *
- * This is what a VMM does, with the guest's driver for the device built in: the
- * program hands the card a memfd to receive into, has the kernel replaced while
- * frames keep coming, and goes on where it was. It runs twice, before the kexec
+ * This is what a VMM does, with the guest's drivers for the devices built in: the
+ * program hands a network card a memfd to receive into, has the kernel replaced
+ * while frames keep coming, and goes on where it was. A drive is taken for one that
+ * receives what is read. It runs twice, before the kexec
  * (--stage 1, liveupdate/old_kernel.c) and after it (--stage 2,
  * liveupdate/new_kernel.c). Somebody outside of the machine sends the frames,
  * and keeps the time (see liveupdate/control.c).

@@ -23,7 +23,7 @@ static const struct rx_ops * const rx_drivers[] = {
  * stop: stop; start begins anew
  * poll: take the next buffer that the device is done with. Returns its number
  *	and sets @len to the length of what is in it, 0 if that failed and the
- *	device knows; -EAGAIN when there is none
+ *	device knows; -EAGAIN when there is none, -EIO when the device has given up
  * refill: give back every buffer that was polled, returns how many
  * asked: of a device that only gives what it is asked for, a drive: how many buffers
  *	that was since the start

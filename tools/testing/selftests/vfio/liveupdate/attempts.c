@@ -174,6 +174,7 @@ static void attempt_driver(struct nic *nic, const char *driver)
 		snprintf_assert(name, sizeof(name), "override+probe:%.40s", driver);
 		ret = text_write("/sys/bus/pci/drivers_probe", nic->bdf);
 		say(nic, name, ret);
+		snprintf_assert(name, sizeof(name), "override+bind:%.40s", driver);
 		snprintf_assert(path, sizeof(path), DRIVERS "/%s/bind", driver);
 		must_refuse(nic, name, text_write(path, nic->bdf));
 		snprintf_assert(path, sizeof(path), DEVICES "/%s/driver_override",

@@ -102,15 +102,19 @@ static u64 huge_kib(void)
 
 /*
  * What the page table of the device is made of: debugfs prints a line for each
- * entry that maps something, with the entries on the way there; those below a
- * large page are 0.
+ * entry that maps something, after its address those on the way there, from the
+ * top of five levels down.
  */
 static void count_leaves(struct nic *nic)
 {
 	u64 small = 0, large = 0, huge = 0;
-	unsigned long long pfn, e[5];
+	unsigned long long n;
+	int fields;
 	char path[128], line[256];
 	FILE *f;
+
+	if (!vmm.huge)
+		return;
 
 	snprintf_assert(path, sizeof(path),
 			"/sys/kernel/debug/iommu/intel/%s/domain_translation_struct",
@@ -122,15 +126,19 @@ static void count_leaves(struct nic *nic)
 	}
 
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%llx %llx %llx %llx %llx %llx", &pfn, &e[0],
-			   &e[1], &e[2], &e[3], &e[4]) != 6)
-			continue;
-		if (e[4])
-			small++;
-		else if (e[3])
-			large++;
-		else
+		fields = sscanf(line, "%llx | %llx %llx %llx %llx %llx", &n, &n,
+				&n, &n, &n, &n);
+		switch (fields) {
+		case 4:
 			huge++;
+			break;
+		case 5:
+			large++;
+			break;
+		case 6:
+			small++;
+			break;
+		}
 	}
 	fclose(f);
 

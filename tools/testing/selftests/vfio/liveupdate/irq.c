@@ -8,6 +8,7 @@
  * look at what it may have missed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/eventfd.h>
@@ -108,4 +109,41 @@ void nic_irq_close(struct nic *nic)
 {
 	if (vmm.irq != RX_NO_IRQ)
 		close(nic->irq_fd);
+}
+
+/* None may have come to a vector that nobody has, or is not the device's. */
+void irq_check_log(void)
+{
+	static const char * const signs[] = {
+		"Spurious interrupt (vector",
+		"No irq handler for vector",
+		"DMAR: [INTR-REMAP]",
+	};
+	char line[2048];
+	u32 found = 0;
+	ssize_t len;
+	int fd, i;
+
+	if (vmm.irq == RX_NO_IRQ)
+		return;
+
+	control_step("look for stray interrupts");
+	fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		control_fail(-errno, "/dev/kmsg");
+	for (;;) {
+		len = read(fd, line, sizeof(line) - 1);
+		if (len < 0 && errno == EPIPE)
+			continue;	/* some have been overwritten */
+		if (len <= 0)
+			break;
+		line[len] = 0;
+		for (i = 0; i < ARRAY_SIZE(signs); i++)
+			found += !!strstr(line, signs[i]);
+	}
+	close(fd);
+
+	control_info("stray_interrupts=%u", found);
+	if (found)
+		control_fail(0, "%u in the kernel log", found);
 }

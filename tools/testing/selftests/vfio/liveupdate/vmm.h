@@ -195,6 +195,7 @@ void nic_irq_setup(struct nic *nic);
 void nic_irq_kick(struct nic *nic);
 bool nic_irq_take(struct nic *nic);
 void nic_irq_check(struct nic *nic, __u64 frames);
+void irq_check_log(void);
 void nic_irq_close(struct nic *nic);
 
 int nic_bind_new(struct nic *nic);

@@ -3,8 +3,8 @@
  * Streaming reads from an NVMe drive: one I/O queue, full of reads that the drive
  * takes its time for. Each fills one buffer with what follows on the drive.
  *
- * With end-to-end protection information the drive is asked to check and strip
- * it: some models then write to a buffer when the data has come, not before.
+ * The emulated drive looks up where a buffer is when it takes a read, and where the
+ * completion goes when it has the data.
  */
 #include <errno.h>
 #include <stdint.h>
@@ -41,7 +41,6 @@
 #define ADMIN_CREATE_CQ		0x05
 #define ADMIN_IDENTIFY		0x06
 #define NVM_READ		0x02
-#define   READ_PRACT		BIT(29)
 
 #define NSID			1
 #define IO_QUEUE		1
@@ -76,7 +75,6 @@ struct nvme_memory {
 		u8 mark[32];	/* the caller's */
 		u32 admin;	/* commands issued, less than ADMIN_ENTRIES * N */
 		u32 blocks;	/* to a buffer */
-		u32 flags;	/* of a read */
 	} state __aligned(SZ_4K);
 	struct nvme_sqe admin_sq[ADMIN_ENTRIES] __aligned(SZ_4K);
 	struct nvme_cqe admin_cq[ADMIN_ENTRIES] __aligned(SZ_4K);
@@ -178,7 +176,7 @@ static int enable(struct rx *rx)
 	});
 }
 
-/* How large a block is, and if it has protection information. */
+/* How large a block is; there must be nothing but data in it. */
 static void look_at_format(struct nvme_memory *mem)
 {
 	const u8 *id = mem->identify;
@@ -188,7 +186,7 @@ static void look_at_format(struct nvme_memory *mem)
 	VFIO_ASSERT_GE(shift, 9);
 	VFIO_ASSERT_LE(1 << shift, RX_BUFFER_SIZE);
 	mem->state.blocks = RX_BUFFER_SIZE >> shift;
-	mem->state.flags = id[29] & 7 ? READ_PRACT : 0;
+	VFIO_ASSERT_EQ(format[0] | format[1], 0);
 }
 
 /* Which buffer the read number @i since the start is for: the same as its cid. */
@@ -205,7 +203,7 @@ static void nvme_rx_post(struct rx *rx, u32 i)
 		.cdw10 = {
 			cpu_to_le32((u32)lba),
 			cpu_to_le32(lba >> 32),
-			cpu_to_le32((mem->state.blocks - 1) | mem->state.flags),
+			cpu_to_le32(mem->state.blocks - 1),
 		},
 	};
 }

@@ -225,13 +225,20 @@ static int virtio_rx_start(struct rx *rx)
 	return 0;
 }
 
+/* It has found something that it cannot write to, or read. */
+static bool gave_up(struct vfio_pci_device *device)
+{
+	return readb(common_cfg(device) + VIRTIO_PCI_COMMON_STATUS) &
+	       VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
 /* A device that gave up is past that. */
 static int virtio_rx_stop(struct rx *rx)
 {
 	void *common = common_cfg(rx->device);
 	int ms = 100;
 
-	if (readb(common + VIRTIO_PCI_COMMON_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET)
+	if (gave_up(rx->device))
 		return status_reset(common);
 
 	writew(RX_QUEUE, common + VIRTIO_PCI_COMMON_Q_SELECT);
@@ -253,7 +260,7 @@ static int virtio_rx_poll(struct rx *rx, u32 *len)
 	u32 id;
 
 	if ((u16)rx->next == le16_to_cpu(READ_ONCE(ring.used->idx)))
-		return -EAGAIN;
+		return gave_up(rx->device) ? -EIO : -EAGAIN;
 	rmb(); /* index before the element and the buffer */
 
 	id = le32_to_cpu(READ_ONCE(elem->id));
@@ -299,7 +306,6 @@ const struct rx_ops virtio_net_rx_ops = {
 	.device = PCI_DEVICE_ID_VIRTIO_NET,
 	.max_ring = MAX_QUEUE,
 	.headroom = SZ_4K,
-	.gives_up = true,
 	.opaque = true,
 	.irqs = BIT(VFIO_PCI_MSIX_IRQ_INDEX),
 	.ring_bytes = virtio_rx_ring_bytes,

@@ -27,7 +27,6 @@ struct rx_ops {
 	u32 max_ring;		/* in buffers */
 	u32 headroom;		/* in bytes, to be mapped before the buffers */
 	u32 irqs;		/* bits by index of VFIO: what it can raise */
-	bool gives_up;		/* stops where it cannot write */
 	bool opaque;		/* what it has in memory does not look like a ring */
 
 	u64 (*ring_bytes)(u32 size);
