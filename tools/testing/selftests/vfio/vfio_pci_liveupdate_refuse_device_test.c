@@ -48,7 +48,7 @@
 #define MDEV_UUID	"83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
 #define MDEV_TYPE	"/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1"
 #define MDEV_DEVICE	"/sys/bus/mdev/devices/" MDEV_UUID
-#define VARIANT_DRIVER	"virtio-vfio-pci"
+#define VARIANT_DRIVER	"virtio_vfio_pci"
 
 static const char *device_bdf;
 static char **other_bdfs;
@@ -300,6 +300,7 @@ TEST_F(refuse_device, shares_its_group)
 	struct vm *vm = &refuse->vm;
 	struct vfio_pci_device *other;
 	const char *bdf;
+	int before = 0;
 	bool edu;
 
 	bdf = find_other(shares_group);
@@ -308,15 +309,21 @@ TEST_F(refuse_device, shares_its_group)
 
 	other = other_open(vm, bdf, NULL);
 	edu = vfio_pci_device_match(other, EDU_VENDOR, EDU_DEVICE);
+	/*
+	 * In scalable mode VT-d has no entry for the address a PCIe-to-PCI bridge
+	 * gives to what is behind it, so there it cannot do any DMA at all.
+	 */
 	if (edu)
-		ASSERT_EQ(0, edu_dma(refuse, other));
+		before = edu_dma(refuse, other);
+	if (before)
+		TH_LOG("DMA of %s does not arrive, live update or not", bdf);
 
 	ASSERT_EQ(0, vm_preserve_memfd(vm));
 	ASSERT_EQ(0, vm_preserve_iommufd(vm));
 	expect_refused(_metadata, refuse, vm_preserve(vm, other->fd, TOKEN_OTHER),
 		       "live update: shares its IOMMU group");
 	if (edu)
-		EXPECT_EQ(0, edu_dma(refuse, other));
+		EXPECT_EQ(before, edu_dma(refuse, other));
 
 	EXPECT_LE(0, refuse_new_session(refuse));
 	expect_other_refused(_metadata, refuse, other,
@@ -346,8 +353,12 @@ TEST_F(refuse_device, has_a_variant_driver)
 	const char *bdf;
 
 	bdf = find_other(is_virtio);
-	if (!bdf || device_bind(bdf, VARIANT_DRIVER))
-		SKIP(return, "no device that " VARIANT_DRIVER " drives");
+	if (!bdf)
+		SKIP(return, "no device of virtio");
+	if (device_bind(bdf, VARIANT_DRIVER)) {
+		EXPECT_EQ(0, device_bind(bdf, "vfio-pci"));
+		SKIP(return, VARIANT_DRIVER " does not drive it");
+	}
 
 	other = other_open(&self->refuse.vm, bdf, NULL);
 	expect_other_refused(_metadata, &self->refuse, other,
