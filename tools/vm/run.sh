@@ -136,15 +136,27 @@ new=$BUILD/run.new.$$
 sockets=$(mktemp -d /tmp/liveupdate-run.XXXXXX)
 ram=/dev/shm/liveupdate-run.$$
 pids=
-cleanup()
+# End $pids. QEMU may not listen: it can hang in the cancellation of a read.
+end_all()
 {
-	trap '' INT TERM
 	for pid in $pids; do
 		kill "$pid" 2>/dev/null || :
 	done
 	for pid in $pids; do
+		n=0
+		while kill -0 "$pid" 2>/dev/null && [ $n -lt 50 ]; do
+			sleep 0.1
+			n=$((n + 1))
+		done
+		kill -KILL "$pid" 2>/dev/null || :
 		wait "$pid" 2>/dev/null || :
 	done
+}
+
+cleanup()
+{
+	trap '' INT TERM
+	end_all
 	rm -rf "$sockets" "$ram" "$new"
 }
 trap cleanup EXIT
@@ -245,9 +257,12 @@ pids="$watch $qemu"
 
 status=0
 wait $watch || status=$?
-[ $status = 0 ] || kill $qemu 2>/dev/null || :
-qemu_status=0
-wait $qemu 2>/dev/null || qemu_status=$?
+pids=$qemu qemu_status=0
+if [ $status = 0 ]; then
+	wait $qemu 2>/dev/null || qemu_status=$?
+else
+	end_all
+fi
 pids=
 
 # 3 is the time-out: there is something to judge all the same.
