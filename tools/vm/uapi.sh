@@ -8,7 +8,8 @@ usage()
 {
 	cat <<EOF
 usage: uapi.sh [--kernel FILE]
-Boots build/obj-series (DEBUG=1: build/obj-debug) and runs
+Boots build/obj-series (DEBUG=1: build/obj-debug) with VT-d in MODE (legacy,
+second-stage, first-stage; legacy if it is not set) and runs
 vfio_pci_liveupdate_test and _refuse*_test on an igb there (with --kernel: takes
 the initramfs as it is). Beside it are devices to be refused: two that share a
 group, a virtio-net that has a variant driver, a USB controller with an RMRR, an
@@ -19,6 +20,12 @@ EOF
 
 DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
+case ${MODE:=legacy} in
+legacy)		unit=intel-iommu sm=sm_off ;;
+second-stage)	unit=intel-iommu,x-scalable-mode=on sm=sm_on ;;
+first-stage)	unit=intel-iommu,x-scalable-mode=on,x-flts=on sm=sm_on ;;
+*)		die "MODE=$MODE: there is legacy, second-stage and first-stage" ;;
+esac
 config=series memory=2048 limit=300 scratch=
 [ -z "$DEBUG" ] || config=debug memory=3072 limit=900 scratch=" kho_scratch=128M,768M,64M page_poison=1"
 kernel=
@@ -45,11 +52,11 @@ trap 'exit 143' TERM HUP
 devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0
 "$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8
 cat "$BUILD/initramfs.gz" >>"$tmp/initrd"
-log=$BUILD/uapi${DEBUG:+-debug}.log
-say "uAPI test in the $config kernel (log: $log)"
+log=$BUILD/uapi${DEBUG:+-debug}-$MODE.log
+say "uAPI test in the $config kernel, $MODE mode (log: $log)"
 vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
-	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,sm_off hugepages=2 vfio_pci.enable_sriov=1 vfio.enable_unsafe_noiommu_mode=1 job=uapi nics=$devices" \
-	-device intel-iommu -device igb,addr=4.0 \
+	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,$sm hugepages=2 vfio_pci.enable_sriov=1 vfio.enable_unsafe_noiommu_mode=1 job=uapi nics=$devices" \
+	-device $unit -device igb,addr=4.0 \
 	-device pcie-pci-bridge,id=bridge,addr=5.0 \
 	-device edu,bus=bridge,addr=1.0,dma_mask=0xffffffffffffffff \
 	-device edu,bus=bridge,addr=2.0,dma_mask=0xffffffffffffffff \
