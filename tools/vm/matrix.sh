@@ -124,6 +124,7 @@ run_case()
 		export CASE REASON
 		;;
 	esac
+	set -f	# igb*2 is no file name
 	eval "export $vars"
 	start=$(date +%s) status=0 child=
 	trap '[ -z "$child" ] || { kill $child; wait $child; }; exit 143' TERM

@@ -21,7 +21,8 @@ Variables:
        refused      not preserved, for REASON, and undisturbed
   REASON=           for CASE=refused: what the kernel log has to say
   DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, with ATS),
-                    virtio-noats and nvme, up to 32, with commas between
+                    virtio-noats and nvme, up to 32, with commas between;
+                    igb*8 is eight of them
   PLACE=root        where they sit: on the root bus, port (each behind a root
                     port), slot (same, hot-pluggable), switch (two switches
                     deep), pci-bridge (behind one PCIe-to-PCI bridge)
@@ -82,7 +83,7 @@ unpreserved)	config=series DEVICES=${DEVICES:-igb,igb} ;;
 refused)	config=series guest_case=main ;;
 *)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice, discard, vmms and refused" ;;
 esac
-DEVICES=${DEVICES:-igb}
+DEVICES=$(shape_expand "${DEVICES:-igb}")
 case $RATE in
 ''|0*|*[!0-9]*)	die "RATE=$RATE is not a number of frames per second" ;;
 esac

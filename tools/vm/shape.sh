@@ -1,6 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 # Sourced by run.sh: what streams in the machine, and where it sits.
 
+# "igb*2,nvme" as "igb,igb,nvme"
+shape_expand()
+{
+	echo "$1" | tr ',' '\n' | awk -F'*' '{
+		n = NF > 1 ? $2 + 0 : 1
+		if (n < 1 || n > 32) { n = 1; $1 = $0 }
+		for (i = 0; i < n; i++) { printf "%s%s", sep, $1; sep = "," }
+	}'
+}
+
 # Where device number $1 of the machine goes: sets bus and addr, prints the
 # bridges it needs, and adds the way there from the root bus to paths, device
 # and function a hop. Bus numbers are the guest's to choose.
