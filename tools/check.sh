@@ -35,7 +35,7 @@ matrix|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, place
 errors|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl-C leaves nothing
 negatives|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
 selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
-debug|env DEBUG=1 tools/vm/scenario.sh main twice unpreserved aborted discard|the scenarios on a debug kernel, no report in the log
+debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log
 EOF
 }
 
