@@ -325,6 +325,26 @@ bool pci_liveupdate_held_locked(struct pci_dev *dev)
 	return found;
 }
 
+/*
+ * The same for who sets up bridges. No device comes or goes meanwhile: some hold
+ * pci_bus_sem for that, others do not need to.
+ */
+bool pci_liveupdate_held_stable(struct pci_dev *dev)
+{
+	struct pci_dev *child;
+	bool found = false;
+
+	if (find_held(dev, &found))
+		return true;
+	if (!dev->subordinate)
+		return false;
+
+	list_for_each_entry(child, &dev->subordinate->devices, bus_list)
+		if (pci_liveupdate_held_stable(child))
+			return true;
+	return false;
+}
+
 /* The same for all that a reset of a slot would hit */
 bool pci_liveupdate_slot_held(struct pci_slot *slot)
 {

@@ -426,9 +426,9 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 	if (dev_is_real_dma_subdevice(dev))
 		return refuse(dev, "another device does its DMA");
 	if (info->pri_enabled || info->iopf_refcount)
-		return refuse(dev, "page requests are in use");
+		return refuse(dev, "page requests are turned on");
 	if (info->pasid_enabled)
-		return refuse(dev, "PASIDs are in use");
+		return refuse(dev, "PASIDs are turned on, as scalable mode does for all that have them");
 	if (device_has_direct_mappings(dev))
 		return refuse(dev, "firmware requires memory mapped for it");
 
