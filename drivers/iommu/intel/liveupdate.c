@@ -428,7 +428,7 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 	if (info->pri_enabled || info->iopf_refcount)
 		return refuse(dev, "page requests are turned on");
 	if (info->pasid_enabled)
-		return refuse(dev, "PASIDs are turned on, as scalable mode does for all that have them");
+		return refuse(dev, "PASIDs are on, as always in scalable mode");
 	if (device_has_direct_mappings(dev))
 		return refuse(dev, "firmware requires memory mapped for it");
 
