@@ -130,12 +130,14 @@ need_qemu
 need gnuplot gnuplot-nox
 mkdir -p "$BUILD"
 need_space "$BUILD" 300
-need_space /dev/shm $memory_mb
+need_space /dev/shm $((memory_mb + 200))
 need_space /tmp 300
 
 new=$BUILD/run.new.$$
 sockets=$(mktemp -d /tmp/liveupdate-run.XXXXXX)
 ram=/dev/shm/liveupdate-run.$$
+# In memory, too: QEMU must not wait for a disk.
+trace=$ram.trace
 pids=
 # End $pids. QEMU may not listen: it can hang in the cancellation of a read.
 end_all()
@@ -158,7 +160,7 @@ cleanup()
 {
 	trap '' INT TERM
 	end_all
-	rm -rf "$sockets" "$ram" "$new"
+	rm -rf "$sockets" "$ram" "$trace" "$new"
 }
 trap cleanup EXIT
 trap 'echo >&2; exit 130' INT
@@ -218,7 +220,7 @@ set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
 	-chardev socket,id=console,path="$sockets/console" -serial chardev:console \
 	-chardev socket,id=control,path="$sockets/control" -serial chardev:control \
 	-kernel "$kernel" -initrd "$sockets/initrd" -append "$append" \
-	-device "$iommu" -D "$new/trace.log" -msg timestamp=on
+	-device "$iommu" -D "$trace" -msg timestamp=on
 while read -r arg; do
 	set -- "$@" "$arg"
 done <"$sockets/shape"
@@ -237,10 +239,10 @@ if unshare -n true 2>/dev/null; then
 		'echo 256 >/proc/sys/net/unix/max_dgram_qlen; exec "$@"' sh "$@"
 fi
 
-: >"$new/trace.log"
+: >"$trace"
 "$BUILD/vm/dmawatch" --dir "$sockets" --ram "$ram" \
 	--ram-size $((memory_mb << 20)) --low-ram $((low_mb << 20)) \
-	--trace "$new/trace.log" --devices "$DEVICES" --rate "$RATE" \
+	--trace "$trace" --devices "$DEVICES" --rate "$RATE" \
 	--run-id $run_id --timeout $timeout &
 watch=$!
 pids=$watch
@@ -275,7 +277,9 @@ fi
 
 # A trace that ends early would hide what it does not show.
 need_space "$BUILD" 50
+need_space /dev/shm 50
 mv "$sockets"/*.tsv "$new/"
+mv "$trace" "$new/trace.log"
 cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
 	iommu "$iommu" intremap "$INTREMAP" guest "$GUEST" append "$APPEND" append2 "$APPEND2" \
