@@ -9,7 +9,7 @@ usage()
 	cat <<END
 usage: matrix.sh [--core] [--tap] [--list] [--jobs N] [NAME...]
 Runs the cases of tools/vm/matrix.cases (or those named; --core: those marked as
-core) in one machine each, N at a time (default: 1; two CPUs a machine).
+core) in one machine each, N at a time (default: 1: a machine takes two CPUs).
 Builds what is missing. Prints a table, and writes it to build/matrix/table.tsv;
 the report of a case and its raw results are in build/matrix/NAME. With --tap
 prints a TAP line a case instead. The exit status is 0 if every case came out as

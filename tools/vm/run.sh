@@ -236,7 +236,7 @@ say "CASE=$CASE MODE=$MODE DEVICES=$DEVICES PLACE=$PLACE${DEBUG:+ DEBUG=1} RATE=
 set -- qemu-system-x86_64 "$@"
 if unshare -n true 2>/dev/null; then
 	set -- unshare -n sh -c \
-		'echo 256 >/proc/sys/net/unix/max_dgram_qlen; exec "$@"' sh "$@"
+		'echo 512 >/proc/sys/net/unix/max_dgram_qlen; exec "$@"' sh "$@"
 fi
 
 : >"$trace"

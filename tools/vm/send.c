@@ -57,6 +57,9 @@ static void port_open(struct port *p, unsigned int nic)
 	if (p->sock < 0 ||
 	    bind(p->sock, (struct sockaddr *)&self, sizeof(self)))
 		die("cannot bind %s: %m", self.sun_path);
+	/* Room for a whole queue at the other end; without the right to, for some 90. */
+	setsockopt(p->sock, SOL_SOCKET, SO_SNDBUFFORCE, &(int){ 4 << 20 },
+		   sizeof(int));
 }
 
 static void send_one(struct port *p, unsigned int nic)
