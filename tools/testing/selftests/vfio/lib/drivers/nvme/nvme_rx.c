@@ -49,6 +49,7 @@
 
 /* Reads to give at a time */
 #define BATCH			64
+#define STOP_MS		20000
 
 struct nvme_sqe {
 	__le32 opcode;		/* and the command's number in the upper half */
@@ -266,20 +267,6 @@ static int nvme_rx_start(struct rx *rx)
 	return 0;
 }
 
-static int nvme_rx_stop(struct rx *rx)
-{
-	struct nvme_sqe sqe = {
-		.opcode = cpu_to_le32(ADMIN_DELETE_SQ),
-		.cdw10 = { cpu_to_le32(IO_QUEUE) },
-	};
-	int ret = admin(rx, sqe);
-
-	if (ret)
-		return ret;
-	sqe.opcode = cpu_to_le32(ADMIN_DELETE_CQ);
-	return admin(rx, sqe);
-}
-
 /* @next and @clean count on. Reads may be done in another order. */
 static int nvme_rx_poll(struct rx *rx, u32 *len)
 {
@@ -326,6 +313,31 @@ static u64 nvme_rx_ring_bytes(u32 size)
 static u64 nvme_rx_asked(struct rx *rx)
 {
 	return (u64)rx->clean + rx->size - 1;
+}
+
+/*
+ * What is under way comes to its end first: QEMU can hang when it has to cancel
+ * a read that has no access to its buffer.
+ */
+static int nvme_rx_stop(struct rx *rx)
+{
+	struct nvme_sqe sqe = {
+		.opcode = cpu_to_le32(ADMIN_DELETE_SQ),
+		.cdw10 = { cpu_to_le32(IO_QUEUE) },
+	};
+	int ret, ms = STOP_MS;
+	u32 len;
+
+	while (rx->next != (u32)nvme_rx_asked(rx) && ms--) {
+		if (nvme_rx_poll(rx, &len) < 0)
+			usleep(1000);
+	}
+
+	ret = admin(rx, sqe);
+	if (ret)
+		return ret;
+	sqe.opcode = cpu_to_le32(ADMIN_DELETE_CQ);
+	return admin(rx, sqe);
 }
 
 static void nvme_rx_irq_ack(struct rx *rx)
