@@ -70,7 +70,8 @@ left() {
 }
 left >"$tmp/before"
 set -m
-DEVICES=igb,nvme "$dir/run.sh" --out "$tmp/run" >"$tmp/out" 2>&1 </dev/null &
+# Whoever started this in the background may have it ignored
+DEVICES=igb,nvme env --default-signal=INT "$dir/run.sh" --out "$tmp/run" >"$tmp/out" 2>&1 </dev/null &
 group=$!
 set +m
 for (( i = 0; i < 600; i++ )); do
