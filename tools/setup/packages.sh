@@ -21,7 +21,7 @@ build=${BUILD:-$top/build}
 
 # Compiler and kernel build, image, checks, report
 packages=(gcc g++ libc6-dev make git ccache flex bison bc perl libelf-dev
-	  libssl-dev xz-utils kmod procps
+	  libssl-dev xz-utils kmod procps patch
 	  busybox-static cpio uuid-dev libcap-dev
 	  python3 python3-ply python3-git	# checkpatch, kernel-doc
 	  gnuplot-nox)

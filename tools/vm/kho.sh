@@ -31,7 +31,6 @@ done
 need_qemu
 need gcc gcc
 need cpio cpio
-need patch patch
 mkdir -p "$BUILD/kho"
 tmp=$(mktemp -d)
 trap 'vm_kill; rm -rf "$tmp"' EXIT
@@ -41,6 +40,7 @@ trap 'exit 143' TERM HUP
 # The base does not have the test: it gets the commit of the series that adds it.
 base_with_test()
 {
+	need patch patch
 	if [ ! -f "$BUILD/base-kho/.done" ] ||
 	   [ "$BUILD/base-kho/.done" -ot "$top/lib/test_kho_ranges.c" ]; then
 		rm -rf "$BUILD/base-kho"
