@@ -99,7 +99,7 @@ handover()
 	restore_from=$(stamp "restoring")
 	restore_to=$(stamp "restored")
 	per_range=
-	if [ -n "$reserved" ] && [ -n "$before" ]; then
+	if [ -n "$intact" ] && [ -n "$reserved" ] && [ -n "$before" ]; then
 		per_range=$(((reserved - before) * 1000 / $4))
 	fi
 	printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$4" "${intact:--}" "${lost:--}" \
