@@ -46,10 +46,9 @@ rm -rf "$out/built-from" "$out/vfio"
 say "guest programs, from $tests (log: $log)"
 : >"$log"
 programs=
-for name in vfio_pci_liveupdate_kexec vfio_pci_liveupdate_test \
-    vfio_pci_liveupdate_refuse_test vfio_pci_liveupdate_refuse_object_test \
-    vfio_pci_liveupdate_refuse_device_test; do
-	[ ! -f "$tests/vfio/$name.c" ] || programs="$programs $out/vfio/$name"
+for source in "$tests"/vfio/vfio_pci_liveupdate_*.c; do
+	name=$(basename "$source" .c)
+	programs="$programs $out/vfio/$name"
 done
 selftest "$tree" "$out" vfio $programs
 "$vm_dir/initramfs.sh" --out "$BUILD/initramfs.gz" $programs

@@ -52,6 +52,9 @@ trap 'exit 143' TERM HUP
 devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0
 "$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8
 cat "$BUILD/initramfs.gz" >>"$tmp/initrd"
+# The kernel itself, for the tests of what must not be started
+cp "$kernel" "$tmp/image"
+(cd "$tmp" && echo image | cpio -o -H newc -R 0:0 --quiet) | gzip -1 >>"$tmp/initrd"
 log=$BUILD/uapi${DEBUG:+-debug}-$MODE.log
 say "uAPI test in the $config kernel, $MODE mode (log: $log)"
 vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
