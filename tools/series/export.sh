@@ -8,7 +8,8 @@
 usage() {
 	cat <<EOF
 usage: $0 [--output DIR] [--as "NAME <MAIL>"] [-v N] [-h]
-Writes the patches and the cover letter (text from tools/series/cover) to
+Writes the patches and the cover letter (text from tools/series/cover,
+and the table tools/series/findings, if there is one) to
 build/series. From: and Signed-off-by: are git's user.name and user.email.
   --output DIR        write there instead (emptied of *.patch first)
   --as "NAME <MAIL>"  who exports, if not git's user
@@ -68,11 +69,14 @@ opts=(--cover-letter --no-color --no-renames --no-signature
 g format-patch "${opts[@]}" "$base..$parent"
 cover=$(find "$out" -name '*0000-cover-letter.patch')
 if [[ -f $TOP/$ENTRIES/cover ]]; then
+	[[ ! -f $TOP/$ENTRIES/findings ]] ||
+		"$SERIES_SCRIPTS/findings.sh" --text >"$TMP/findings"
 	awk -v text="$TOP/$ENTRIES/cover" \
-	    -v on="Made on Linux $(info "$STATE/base.info" version)." '
+	    -v on="Made on Linux $(info "$STATE/base.info" version)." -v table="$TMP/findings" '
 	BEGIN { getline subject < text; getline < text
 		while ((getline l < text) > 0) body = body (body ? "\n" : "") l
-		body = body "\n\n" on }
+		body = body "\n\n" on
+		while ((getline l < table) > 0) body = body (n++ ? "\n" : "\n\n") l }
 	/^Subject: / { sub(/\*\*\* SUBJECT HERE \*\*\*/, subject) }
 	/^\*\*\* BLURB HERE \*\*\*$/ { print body; next }
 	{ print }' "$cover" >"$TMP/cover"

@@ -389,5 +389,53 @@ is "patches apply with git am and give the same tree" bash -c "
 refused "export: nobody to sign off" 'user.name' env HOME=/nonexistent \
 	SERIES_TOP="$top" "$here/export.sh"
 
+# Findings of reviewers, in a file of the tree and in one of the overlay only
+mkdir -p "$top/tools/vm"
+echo "case one" >"$top/tools/vm/cases"
+cat >"$top/tools/series/findings" <<'END'
+# A comment
+
+## The first section
+1 | a finding | handled | mm/a.c: line thirty, line 1; tools/vm/cases: one - what there is to say; and more
+2 | another finding, so long that it takes more than a line of a mail to say what it was | open | not done
+## The second section
+3 | a third | not applicable | there is nothing like it here
+END
+findings() { SERIES_TOP=$top "$here/findings.sh" --count 3 "$@"; }
+# wrong NAME PATTERN SCRIPT: the table is edited by sed SCRIPT; passes if it is not
+# good any more, and the reason given matches
+wrong() {
+	cp "$top/tools/series/findings" "$T/findings"
+	sed -i "$3" "$top/tools/series/findings"
+	if ! findings >"$T/log" 2>&1 && grep -q '^not ok' "$T/log" &&
+	   grep -qE "^# .*$2" "$T/log"; then ok "$1"; else not_ok "$1"; fi
+	cp "$T/findings" "$top/tools/series/findings"
+}
+is "findings" findings
+is "findings are counted" grep -qx '# 1 handled, 1 not applicable, 1 open' <(findings)
+wrong "findings: one is missing" 'missing: 2' '/^2 /d'
+wrong "findings: a number twice" 'twice.*: 3' '/^3 /p'
+wrong "findings: no such status" "2: status 'later'" 's/| open |/| later |/'
+wrong "findings: no reason" '3: where, or why' 's/there is nothing.*//'
+wrong "findings: no such file" 'no mm/b.c' 's|mm/a.c|mm/b.c|'
+wrong "findings: no such name" "mm/a.c has no 'line thirt'" 's/thirty/thirt/'
+wrong "findings: handled, and no place" "'done' is not" 's/handled | .*/handled | done/'
+wrong "findings: a field too many" 'not .number . finding' 's/^2 |/2 | x |/'
+printf 'mm: a subject\n\nWhat it is for.\n' >"$top/tools/series/cover"
+is "export with a cover letter and findings" export_series
+letter=$p/0000-cover-letter.patch
+is "its subject" grep -qx 'Subject: \[PATCH 0/5\] mm: a subject' "$letter"
+is "it counts the findings" grep -q ' 3 findings, 1 handled, 1 not applicable, 1 open (2)\.' <(tr '\n' ' ' <"$letter")
+is "it has the findings, folded" bash -c "
+	grep -qx '  1. a finding' '$letter' &&
+	grep -qx '     Handled: mm/a.c: line thirty, line 1; tools/vm/cases: one - what' '$letter' &&
+	grep -qx '     Not applicable: there is nothing like it here' '$letter'"
+is "no line of it is too long" [ -z "$(awk 'length > 75' "$letter")" ]
+rm "$top/tools/series/findings"
+is "a cover letter without findings" export_series
+is "ends with the base" bash -c "
+	grep -A1 '^Made on Linux 7.3.4' '$letter' | tail -n 1 | grep -qx ''"
+is "and has none" [ "$(grep -c 'inding' "$letter")" = 0 ]
+
 echo "1..$n"
 exit "$failed"
