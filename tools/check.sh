@@ -84,7 +84,7 @@ esac
 
 # What make exports for make run says nothing here.
 unset CASE RATE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
-unset DEVICES PLACE GUEST REASON MEMORY
+unset DEVICES PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS
 
 wanted=("$@")
 for w in "${wanted[@]}"; do

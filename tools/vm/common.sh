@@ -69,8 +69,8 @@ host_tool()
 
 host_tools()
 {
-	host_tool dmawatch dmawatch.c image.c send.c watch.c roots.c
-	host_tool judge judge.c jump.c measure.c report.c results.c
+	host_tool dmawatch dmawatch.c damage.c image.c send.c watch.c roots.c
+	host_tool judge judge.c contain.c jump.c measure.c report.c results.c
 }
 
 # vm_boot LOG SECONDS MEGABYTES KERNEL INITRD APPEND [QEMU-OPTION...]: run a

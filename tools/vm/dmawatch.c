@@ -215,6 +215,9 @@ static void handle_console(struct line *l, char *text)
 
 	fprintf(console, "%lu\t%s\n", now, text);
 	if (strstr(text, "Starting new kernel")) {
+		if (opt.damage)
+			damage_do(marks);
+		opt.damage = NULL;
 		in_background(snapshot_task);
 		snprintf(step, sizeof(step), "kexec");
 		progress(1);
@@ -314,6 +317,7 @@ static const char usage[] =
 "  --len BYTES       per frame (default 1024)\n"
 "  --run-id N        number that marks the frames of this run\n"
 "  --timeout SECONDS give up after that (default 60)\n"
+"  --damage NAME     change that in the hand-over; --damages lists them\n"
 "Writes an image for each nvme, and marks.tsv, sends.tsv, arrivals.tsv,\n"
 "pages.tsv, roots.tsv, console.tsv and counters.tsv to DIR. Exit status: 0 the machine\n"
 "ended, 3 time-out.\n";
@@ -342,6 +346,7 @@ static void parse(int argc, char **argv)
 		{ "trace", 1, NULL, 't' }, { "devices", 1, NULL, 'n' },
 		{ "rate", 1, NULL, 'r' }, { "len", 1, NULL, 'b' },
 		{ "run-id", 1, NULL, 'i' }, { "timeout", 1, NULL, 'T' },
+		{ "damage", 1, NULL, 'D' }, { "damages", 0, NULL, 'L' },
 		{ "help", 0, NULL, 'h' }, { }
 	};
 	int c;
@@ -358,6 +363,8 @@ static void parse(int argc, char **argv)
 		case 'b': opt.len = strtoul(optarg, NULL, 0); break;
 		case 'i': opt.run_id = strtoul(optarg, NULL, 0); break;
 		case 'T': opt.timeout = strtoul(optarg, NULL, 0); break;
+		case 'D': opt.damage = optarg; break;
+		case 'L': exit(damage_known(NULL));
 		case 'h': fputs(usage, stdout); exit(0);
 		default: fputs(usage, stderr); exit(2);
 		}
@@ -368,7 +375,8 @@ static void parse(int argc, char **argv)
 		opt.low_ram = opt.ram_size;
 	if (!opt.dir || !opt.ram || !opt.ram_size || !opt.trace ||
 	    !opt.rate || opt.rate > 100000 ||
-	    opt.len < FRAME_MIN || opt.len > FRAME_MAX) {
+	    opt.len < FRAME_MIN || opt.len > FRAME_MAX ||
+	    (opt.damage && !damage_known(opt.damage))) {
 		fputs(usage, stderr);
 		exit(2);
 	}

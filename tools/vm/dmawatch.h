@@ -19,6 +19,7 @@ struct options {
 	const char *dir;	/* sockets, and the results at the end */
 	const char *ram;	/* memory backend file of the machine */
 	const char *trace;	/* QEMU's trace log */
+	const char *damage;	/* what to damage in the hand-over, NULL nothing */
 	uint64_t ram_size;	/* bytes */
 	uint64_t low_ram;	/* bytes of it below 4 GiB */
 	unsigned int nics;	/* streams */
@@ -74,10 +75,15 @@ void watch_snapshot(void);
 void watch_compare(void);
 uint64_t watch_found(void);
 const uint8_t *watch_gpa(uint64_t gpa);
+const uint8_t *watch_off(uint64_t off);
 int watch_gpa_is_dma(uint64_t gpa);
 void watch_own(uint64_t gpa, unsigned int nic);
 void watch_write(void);
 void watch_counters(FILE *f);
+
+/* damage.c */
+int damage_known(const char *name);
+void damage_do(FILE *marks);
 
 /* roots.c */
 void roots_start(void);

@@ -204,7 +204,7 @@ expect 1 "FAIL: from then on: 0 frames lost" "base: nothing was lost"
 good; edit 's/main/aborted/' run.tsv
 expect 1 "FAIL" "aborted: never aborted"
 good; edit "s/main/twice/" run.tsv
-expect 1 "FAIL: a second kexec" "twice: only one kexec"
+expect 1 "FAIL: kexec number 2" "twice: only one kexec"
 good; edit "s/main/discard/" run.tsv
 expect 1 "FAIL: before FINISH" "discard: nothing was tried before FINISH"
 good; edit 's/main/unpreserved/; s/igb/igb,igb/' run.tsv
@@ -290,6 +290,34 @@ refused; edit 's/preserve=100/preserve=9/' marks.tsv
 expect 1 "FAIL: the device goes on" "the device stops after the refusal"
 refused; trace 3 "e1000e_core_ctrl_sw_reset Doing SW reset"
 expect 1 "FAIL: undisturbed: 0 faults, 1 resets" "the device was reset on the way"
+
+# partly BACK STOPPED 0|1: what should come back, when the rest stops, did it?
+partly()
+{
+	good; edit 's/main/partly/' run.tsv
+	printf 'back\t%s\nstopped\t%s\n' "$1" "$2" >>"$tmp/run/run.tsv"
+	printf '1005900000000\tinfo\tnic0_back=%s step m: errno 5\n' "$3" >>"$tmp/run/marks.tsv"
+}
+partly 0 boot 1
+expect 0 "contained as expected" "what should come back did"
+partly none boot 1
+expect 1 "FAIL: device 0 came back" "what should not come back did"
+partly 0 boot 0
+expect 1 "FAIL: device 0 did not come back: step m: errno 5" "what should come back did not"
+partly none boot 0
+expect 1 "FAIL: device 0: from then on" "what did not come back is not blocked"
+partly 0 boot 1; edit '1200d' arrivals.tsv
+expect 1 "FAIL: device 0, igb" "what came back has lost a frame"
+partly 0 boot 1; printf 'damage\tx\nlog2\tLinux\n' >>"$tmp/run/run.tsv"
+expect 1 "FAIL: damage done: unknown" "nothing was damaged"
+partly 0 boot 1; printf 'guest\t--forge\n' >>"$tmp/run/run.tsv"
+expect 1 "FAIL: 0 interrupts forged" "no interrupt was forged"
+echo "42@501004.500000:vtd_ir_remap_msi_req addr 0xfeee0010 data 0x1" >>"$tmp/run/trace.log"
+sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 0 "1 of them with no kernel running, 0 let through" "a forged interrupt that was stopped"
+echo "42@501004.500000:vtd_ir_remap_msi (addr 0xfeee0010, data 0x1) -> (addr 0xfee00000, data 0x31)" >>"$tmp/run/trace.log"
+sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 1 "0 of them with no kernel running, 1 let through" "a forged interrupt that was let through"
 
 echo "1..$n"
 [ $failed = 0 ]

@@ -282,6 +282,7 @@ int main(int argc, char **argv)
 		{ "twice", "pass", judge_twice },
 		{ "discard", "stopped as expected", judge_discard },
 		{ "vmms", "pass", judge_vmms },
+		{ "partly", "contained as expected", judge_partly },
 		{ "refused", "refused as expected", judge_refused },
 	};
 	char verdict[600] = "";

@@ -61,6 +61,8 @@ enum event_kind {
 	EV_IR_ENABLE,		/* a = 0 or 1 */
 	EV_ROOT,		/* a = address */
 	EV_FAULT,		/* bdf, a = address, b = reason */
+	EV_IRQ_ASKED,		/* a = address of a forged interrupt */
+	EV_IRQ_REMAPPED,	/* a = the same, it was let through */
 	EV_TRANSLATE,		/* bdf, a = iova, b = gpa */
 	EV_CONFIG,		/* bdf, a = offset, b = value */
 	EV_SW_RESET,		/* by a register of the device; a = its kind */
@@ -172,9 +174,15 @@ void check(int ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void judge_cross_check(unsigned int nic);
 void judge_preserved(const struct device_log *d, const struct iommu_log *l,
 		     const struct frame_log *f);
+void judge_one_of(unsigned int nic, int64_t from, int64_t to,
+		  unsigned int frames);
 void judge_main(void);
 void judge_vmms(void);
 void judge_twice(void);
+
+/* contain.c */
+int came_back(unsigned int nic);
+void judge_partly(void);
 
 /* report.c */
 void report(const char *dir, const char *verdict, const char *listing);

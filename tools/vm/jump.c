@@ -137,8 +137,7 @@ static void judge_drives(int64_t from, int64_t to)
 }
 
 /* The same for one of several devices, in one line. */
-static void judge_one_of(unsigned int nic, int64_t from, int64_t to,
-			 unsigned int frames)
+void judge_one_of(unsigned int nic, int64_t from, int64_t to, unsigned int frames)
 {
 	struct device_log d = device_log(nic, from, to);
 	struct frame_log f = frame_log(nic, 0, FOREVER);
@@ -290,7 +289,7 @@ void judge_vmms(void)
 	}
 }
 
-/* The second live update starts where the first one was finished. */
+/* The next live update starts where the one before was finished. */
 static int64_t second_from(void)
 {
 	return finish_end ? finish_end + 1 : FOREVER;
@@ -298,16 +297,21 @@ static int64_t second_from(void)
 
 void judge_twice(void)
 {
-	int64_t from;
+	int jumps = *setting("jumps") ? atoi(setting("jumps")) : 2, i;
+	int64_t from = streaming;
 
-	judge_jump(streaming, 2000);
-	from = second_from();
-	times_load(from);
-	check(starting && new_linux, "a second kexec, from the new kernel");
-	if (starting && new_linux) {
-		judge_jump(from, 1000);
-		judge_end();
+	for (i = 1; i <= jumps; i++) {
+		if (i > 1) {
+			from = second_from();
+			times_load(from);
+			check(starting && new_linux, "kexec number %d, from the new kernel", i);
+			if (!starting || !new_linux)
+				break;
+		}
+		judge_jump(from, i == jumps && jumps > 1 ? 1000 : 2000);
 	}
+	if (i > jumps)
+		judge_end();
 	times_load(0);
 }
 

@@ -7,8 +7,8 @@ set -eu
 usage()
 {
 	cat <<END
-usage: matrix.sh [--core] [--tap] [--list] [--jobs N] [NAME...]
-Runs the cases of tools/vm/matrix.cases (or those named; --core: those marked as
+usage: matrix.sh [--cases LIST] [--core] [--tap] [--list] [--jobs N] [NAME...]
+Runs the cases of tools/vm/matrix.cases, or LIST.cases (or those named; --core: those marked as
 core) in one machine each, N at a time (default: 1: a machine takes two CPUs).
 Builds what is missing. Prints a table, and writes it to build/matrix/table.tsv;
 the report of a case and its raw results are in build/matrix/NAME. With --tap
@@ -22,10 +22,11 @@ the case took; verdict.
 END
 }
 
-core= tap= list= jobs=
+core= tap= list= jobs= cases=matrix
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
+	--cases)	cases=$2; shift 2 ;;
 	--core)		core=1; shift ;;
 	--tap)		tap=1; shift ;;
 	--list)		list=1; shift ;;
@@ -34,6 +35,7 @@ while [ $# -gt 0 ]; do
 	*)		break ;;
 	esac
 done
+[ -f "$vm_dir/$cases.cases" ] || die "there is no list $cases"
 # Two on two CPUs take turns, and a NIC that has to wait refuses frames.
 jobs=${jobs:-1}
 case $jobs in
@@ -60,9 +62,9 @@ trap "exit 143" TERM HUP
 
 # Name, core, variables, expectation, without the blanks around them.
 sed -e '/^#/d; /^[[:space:]]*$/d' -e 's/[[:space:]]*|[[:space:]]*/|/g' \
-	-e 's/[[:space:]]*$//' "$vm_dir/matrix.cases" >"$tmp/all"
+	-e 's/[[:space:]]*$//' "$vm_dir/$cases.cases" >"$tmp/all"
 bad=$(awk -F'|' 'NF != 4 || $1 == "" || $4 == "" || seen[$1]++' "$tmp/all")
-[ -z "$bad" ] || die "matrix.cases: not a case, or there twice: $bad"
+[ -z "$bad" ] || die "$cases.cases: not a case, or there twice: $bad"
 if [ $# != 0 ]; then
 	: >"$tmp/cases"
 	for name; do
@@ -81,7 +83,7 @@ fi
 
 # What make exports for make run would change every case.
 unset CASE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
-unset DEVICES PLACE GUEST REASON MEMORY
+unset DEVICES PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS
 
 need_qemu
 kernels=series
@@ -95,7 +97,7 @@ kernels=$(printf '%s\n' $kernels | sort -u)
 "$vm_dir/guest.sh"
 host_tools
 
-out=$BUILD/matrix
+out=$BUILD/$cases
 rm -rf "$out"
 mkdir -p "$out"
 total=$(wc -l <"$tmp/cases")
@@ -197,7 +199,7 @@ settle()
 	done
 }
 
-out=$BUILD/matrix
+out=$BUILD/$cases
 rm -rf "$out"
 mkdir -p "$out"
 total=$(wc -l <"$tmp/cases")

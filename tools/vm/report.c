@@ -90,6 +90,8 @@ static struct frame_log frames_all(int64_t from, int64_t to)
 	unsigned int n;
 
 	for (n = 0; n < preserved(); n++) {
+		if (!came_back(n))
+			continue;
 		f = frame_log(n, from, to);
 		all.sent += f.sent;
 		all.refused += f.refused;
@@ -113,6 +115,8 @@ static struct device_log devices_all(int64_t from, int64_t to)
 	unsigned int n;
 
 	for (n = 0; n < preserved(); n++) {
+		if (!came_back(n))
+			continue;
 		d = device_log(n, from, to);
 		all.faults += d.faults;
 		all.resets += d.resets;

@@ -263,6 +263,10 @@ static int parse_event(const char *line, struct event *e, int64_t offset)
 		e->kind = EV_FAULT;
 		e->bdf = bus;
 		e->b = reason;
+	} else if (sscanf(p, "vtd_ir_remap_msi_req addr %lx", &a) == 1) {
+		e->kind = EV_IRQ_ASKED;
+	} else if (sscanf(p, "vtd_ir_remap_msi (addr %lx,", &a) == 1) {
+		e->kind = EV_IRQ_REMAPPED;
 	} else if (sscanf(p, "vtd_dmar_enable enable %lu", &a) == 1) {
 		e->kind = EV_DMAR_ENABLE;
 	} else if (sscanf(p, "vtd_ir_enable enable %lu", &a) == 1) {

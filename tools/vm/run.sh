@@ -15,10 +15,15 @@ Variables:
        base         the unpatched kernel: shows what is lost and why
        unpreserved  two NICs, only the first preserved
        aborted      preserved, then the session is closed again
-       twice        main, and from the new kernel into a third one
+       twice        main, and from the new kernel into a third one, or JUMPS=N
+                    of them in all
        discard      preserved, but finished without being taken back
        vmms         several VMMs, one of which is back at once
        refused      not preserved, for REASON, and undisturbed
+       partly       preserved, but only the devices BACK=N[,N] can be taken
+                    back; the others stop at STOPPED=boot or finish
+  DAMAGE=           what is damaged in the hand-over, between the two kernels
+                    (build/vm/dmawatch --damages lists what there is)
   REASON=           for CASE=refused: what the kernel log has to say
   DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, with ATS),
                     virtio-noats and nvme, up to 32, with commas between;
@@ -60,6 +65,7 @@ DEBUG=${DEBUG:-}
 MODE=${MODE:-legacy} IOMMU=${IOMMU:-} INTREMAP=${INTREMAP:-on}
 APPEND=${APPEND:-} APPEND2=${APPEND2:-}
 LOG2=${LOG2:-} KERNEL1=${KERNEL1:-}
+JUMPS=${JUMPS:-2} DAMAGE=${DAMAGE:-} BACK=${BACK:-none} STOPPED=${STOPPED:-boot}
 kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run plot=1
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -76,14 +82,19 @@ done
 DEVICES=${DEVICES:-} PLACE=${PLACE:-root} GUEST=${GUEST:-} REASON=${REASON:-}
 jumps=1 guest_case=$CASE
 case $CASE in
-main|aborted|vmms) config=series ;;
-twice|discard)	config=series jumps=2 ;;
+main|aborted|vmms|partly) config=series ;;
+twice)		config=series jumps=${JUMPS:-2} ;;
+discard)	config=series ;;
 base)		config=base ;;
 unpreserved)	config=series DEVICES=${DEVICES:-igb,igb} ;;
 refused)	config=series guest_case=main ;;
-*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice, discard, vmms and refused" ;;
+*)		die "CASE=$CASE: there is main, base, unpreserved, aborted, twice, discard, vmms, partly and refused" ;;
 esac
 DEVICES=$(shape_expand "${DEVICES:-igb}")
+case $JUMPS in
+[1-9]|[1-9][0-9])	;;
+*)		die "JUMPS=$JUMPS is not a number from 1 to 99" ;;
+esac
 case $RATE in
 ''|0*|*[!0-9]*)	die "RATE=$RATE is not a number of frames per second" ;;
 esac
@@ -184,13 +195,14 @@ esac
 
 host_tools
 # The second kernel has its modules in its initramfs, if it has any. For each
-# kernel to jump from, a layer with the one to jump to.
+# kernel to jump from, a layer with the one to jump to; who goes on from there takes
+# it along. Discard tries what must not work.
 modules=${kernel2%/arch/x86/boot/bzImage}/modules.gz
 [ ! -f "$modules" ] || {
 	cat "$initrd" "$modules" >"$sockets/initrd3"
 	initrd=$sockets/initrd3
 }
-[ $jumps = 1 ] || {
+[ $CASE != discard ] || {
 	"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd2"
 	initrd=$sockets/initrd2
 }
@@ -211,7 +223,7 @@ run_id=$(($$ * 1000 + $(date +%s) % 1000))
 append="$common_append earlyprintk=serial,ttyS0,115200
  kho=on liveupdate=on $scratch intel_iommu=on,$sm $unsafe
  job=run case=$guest_case nics=$paths ring=$ring iova=$iova run_id=$run_id
- ${GUEST:+guest=$(echo $GUEST | tr ' ' ,)} $APPEND"
+ guest=$(echo $GUEST --jumps $JUMPS | tr ' ' ,) $APPEND"
 append=$(echo $append)
 
 set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
@@ -228,6 +240,9 @@ while read -r event; do
 	case $event in ''|\#*) continue ;; esac
 	set -- "$@" -trace "$event"
 done <"$vm_dir/trace-events"
+case " $GUEST " in
+*" --forge "*)	set -- "$@" -trace vtd_ir_remap_msi_req -trace vtd_ir_remap_msi ;;
+esac
 
 say "CASE=$CASE MODE=$MODE DEVICES=$DEVICES PLACE=$PLACE${DEBUG:+ DEBUG=1} RATE=$RATE ACCEL=$ACCEL, QEMU $qemu_version"
 
@@ -243,7 +258,7 @@ fi
 "$BUILD/vm/dmawatch" --dir "$sockets" --ram "$ram" \
 	--ram-size $((memory_mb << 20)) --low-ram $((low_mb << 20)) \
 	--trace "$trace" --devices "$DEVICES" --rate "$RATE" \
-	--run-id $run_id --timeout $timeout &
+	--run-id $run_id --timeout $timeout ${DAMAGE:+--damage $DAMAGE} &
 watch=$!
 pids=$watch
 n=0
@@ -283,7 +298,7 @@ mv "$trace" "$new/trace.log"
 cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
 	iommu "$iommu" intremap "$INTREMAP" guest "$GUEST" append "$APPEND" append2 "$APPEND2" \
-	reason "$REASON" log2 "$LOG2" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
+	reason "$REASON" log2 "$LOG2" damage "$DAMAGE" jumps "$JUMPS" back "$BACK" stopped "$STOPPED" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
 	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 
 verdict=0

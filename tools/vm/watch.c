@@ -101,7 +101,8 @@ void watch_open(void)
 	ram_linked = 1;
 	if (ftruncate(ram_fd, opt.ram_size))
 		die("cannot size %s: %m", opt.ram);
-	ram = mmap(NULL, opt.ram_size, PROT_READ, MAP_SHARED, ram_fd, 0);
+	ram = mmap(NULL, opt.ram_size, PROT_READ | (opt.damage ? PROT_WRITE : 0),
+		   MAP_SHARED, ram_fd, 0);
 	known = calloc(opt.ram_size / BUF_SIZE, 1);
 	slot_of = calloc(opt.ram_size / BUF_SIZE, sizeof(*slot_of));
 	slots = calloc(MAX_SLOTS, sizeof(*slots));
@@ -132,6 +133,11 @@ const uint8_t *watch_gpa(uint64_t gpa)
 	else if (gpa >= opt.low_ram)
 		return NULL;
 	return off < opt.ram_size ? ram + off : NULL;
+}
+
+const uint8_t *watch_off(uint64_t off)
+{
+	return ram + off;
 }
 
 /* Is this page one of those the guest's memfds consist of? */

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Not all came back, CASE=partly: what did goes on, what did not has stopped in
+ * time, wrote nowhere else, and can be used anew.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "judge.h"
+
+/* The watcher may take that long to notice what it did not expect. */
+#define NOTICE		200000000
+
+static const char *device_info(unsigned int nic, const char *key)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "nic%u_%s", nic, key);
+	return info(name);
+}
+
+/* BACK= of run.sh: numbers with commas between, or none */
+static int should_be_back(unsigned int nic)
+{
+	const char *p = setting("back");
+
+	while (*p) {
+		if (*p >= '0' && *p <= '9' && (unsigned int)atoi(p) == nic)
+			return 1;
+		p += strcspn(p, ",");
+		p += *p == ',';
+	}
+	return 0;
+}
+
+int came_back(unsigned int nic)
+{
+	return strcmp(r->scenario, "partly") || *device_info(nic, "back") == '1';
+}
+
+static void judge_stopped(unsigned int nic)
+{
+	int boot = !strcmp(setting("stopped"), "boot");
+	int64_t stop = boot ? init_mark : finish_end, reopen = FOREVER;
+	struct device_log early, late;
+	struct frame_log f;
+	unsigned int arrived;
+
+	if (!stop)
+		return;		/* said elsewhere */
+	if (*info("anew") != 'u' && (unsigned int)atoi(info("anew")) == nic)
+		reopen = mark_time(r, "reopen");
+	early = device_log(nic, streaming, stop);
+	late = device_log(nic, stop, reopen);
+	arrived = frames_arrived(nic, stop + NOTICE, reopen);
+	f = frame_log(nic, stop, reopen);
+
+	check(!early.strays && early.translations > 0, "device %u: up to %s %s "
+	      "translations, %u outside the memfds' pages", nic, boot ? "user space" :
+	      "FINISH", count_of(early.translations), early.strays);
+	check(f.sent + f.refused > 0 && !arrived && !late.translations,
+	      "device %u: from then on %u frames sent to it, %u refused, %u arrived, "
+	      "%u translations, %u faults", nic, f.sent, f.refused, arrived,
+	      late.translations, late.faults);
+	late = device_log(nic, streaming, mark_time(r, "quiet"));
+	check(!late.master, "device %u: bus mastering %s after FINISH", nic,
+	      late.master ? "still on" : "off");
+}
+
+/*
+ * With --forge the last device writes to addresses of interrupts, from before the
+ * jump on. Those in remappable format are for the IOMMU to judge: it must have been
+ * asked in the time without a kernel, and let none through. QEMU passes the others
+ * on unseen; they are for a CPU that is not there.
+ */
+#define FORGED(a)	(((a) & ~0xffffULL) == 0xfeee0000)
+#define REMAPPABLE(a)	((a) & 0x10)
+
+static void judge_forged(void)
+{
+	static const char * const signs[] = {
+		"Spurious interrupt (vector", "No irq handler for vector",
+	};
+	unsigned int asked = 0, window = 0, through = 0, stray = 0;
+	size_t i;
+
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+
+		if ((e->kind != EV_IRQ_ASKED && e->kind != EV_IRQ_REMAPPED) ||
+		    !FORGED(e->a) || !REMAPPABLE(e->a))
+			continue;
+		if (e->kind == EV_IRQ_REMAPPED) {
+			through++;
+			continue;
+		}
+		asked++;
+		window += within(e->time, starting, new_linux);
+	}
+	for (i = 0; i < sizeof(signs) / sizeof(*signs); i++)
+		stray += console_time(r, signs[i], 0) != NEVER;
+	check(window > 0 && !through, "%s interrupts forged, %s of them with no kernel "
+	      "running, %u let through", count_of(asked), count_of(window), through);
+	check(!stray, "kernel logs: %s", stray ? "an interrupt of nobody" :
+	      "no interrupt of nobody");
+}
+
+void judge_partly(void)
+{
+	struct iommu_log l = iommu_log(streaming, FOREVER);
+	const char *log2 = setting("log2"), *anew = info("anew");
+	unsigned int n, nic;
+	struct frame_log f;
+
+	if (*setting("damage"))
+		check(strcmp(info("damaged"), "unknown"), "damage done: %s",
+		      info("damaged"));
+	check(init_mark != NEVER, "the new kernel is up");
+	check(l.translation_off + l.remapping_off == 0, "translation switched off %u "
+	      "times, interrupt remapping %u", l.translation_off, l.remapping_off);
+	if (*log2 || *setting("damage"))
+		check(*log2 && console_time(r, log2, new_linux) != NEVER,
+		      "the new kernel says: %s", *log2 ? log2 : "(no LOG2= given)");
+	for (n = 0; n < r->nics; n++) {
+		check(came_back(n) == should_be_back(n), "device %u %s%s", n,
+		      came_back(n) ? "came back" : "did not come back: ",
+		      came_back(n) ? "" : device_info(n, "back") + 2);
+		if (came_back(n))
+			judge_one_of(n, streaming, finish_end, 1000);
+		else
+			judge_stopped(n);
+	}
+	check(finish_begin && finish_end, "the session was finished");
+	if (strstr(setting("guest"), "--forge"))
+		judge_forged();
+	if (*anew != 'u') {
+		nic = atoi(anew);
+		f = frame_log(nic, mark_time(r, "reopen"), FOREVER);
+		check(mark_time(r, "reopened") && f.sent > 0 && !f.lost,
+		      "device %u opened anew: %u frames accepted, %u lost", nic,
+		      f.sent, f.lost);
+	}
+}
