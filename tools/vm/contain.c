@@ -109,7 +109,7 @@ static void judge_forged(void)
 
 void judge_partly(void)
 {
-	struct iommu_log l = iommu_log(streaming, FOREVER);
+	struct iommu_log l = iommu_log(streaming, finish_end ? finish_end : FOREVER);
 	const char *log2 = setting("log2"), *anew = info("anew");
 	unsigned int n, nic;
 	struct frame_log f;
