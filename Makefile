@@ -33,7 +33,7 @@ unexport ACCEL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup base tree sync series kernel initramfs run matrix check checkpatch clean distclean
+.PHONY: help setup base tree sync series kernel initramfs run matrix failures check checkpatch clean distclean
 
 help:
 	@echo 'Show it:'
@@ -60,6 +60,7 @@ help:
 	@echo '    MEMORY=2048      MB of the machine; the rest of it: tools/vm/run.sh --help'
 	@echo '  make matrix      all kinds of machines, modes and kernels, one table, a row a case'
 	@echo '    CASES="a b"      only these (tools/vm/matrix.sh --list)'
+	@echo '  make failures    what goes wrong, likewise: damaged hand-overs, VMMs that die'
 	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
 	@echo '    STEPS="a b"      only these steps (tools/check.sh --list)'
 	@echo
@@ -114,11 +115,14 @@ run: initramfs
 matrix: tree
 	@tools/vm/matrix.sh $(CASES)
 
+failures: tree
+	@tools/vm/matrix.sh --cases failures $(CASES)
+
 check: tree
 	@tools/check.sh $(STEPS)
 
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
 
 # build/linux may hold commits that are nowhere else
 distclean:

@@ -33,6 +33,7 @@ kho|tools/vm/kho.sh --quick|many preserved ranges: none lost, a constant cost fo
 uapi|tools/vm/uapi.sh|the uAPI of the series, without a kexec
 main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
 matrix|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, places and kernels
+failures|tools/vm/matrix.sh --cases failures --core --tap|a damaged hand-over, a VMM that dies, memory under pressure: contained
 errors|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl-C leaves nothing
 negatives|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
 selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels

@@ -8,12 +8,12 @@ usage()
 {
 	cat <<END
 usage: matrix.sh [--cases LIST] [--core] [--tap] [--list] [--jobs N] [NAME...]
-Runs the cases of tools/vm/matrix.cases, or LIST.cases (or those named; --core: those marked as
-core) in one machine each, N at a time (default: 1: a machine takes two CPUs).
-Builds what is missing. Prints a table, and writes it to build/matrix/table.tsv;
-the report of a case and its raw results are in build/matrix/NAME. With --tap
-prints a TAP line a case instead. The exit status is 0 if every case came out as
-matrix.cases says.
+Runs the cases of tools/vm/matrix.cases, or LIST.cases (or those named; --core:
+those marked as core) in one machine each, N at a time (default: 1: a machine takes
+two CPUs). Builds what is missing. Prints a table, and writes it to
+build/matrix/table.tsv (build/LIST/table.tsv); the report of a case and its raw
+results are in NAME beside it. With --tap prints a TAP line a case instead. The exit
+status is 0 if every case came out as the list says.
 
 Columns: streaming devices; frames sent, in the blackout and lost; IOMMU faults,
 device resets, bus-master clears and translation switched off, all between
@@ -167,9 +167,9 @@ collect()
 		[ ! -t 2 ] || printf '\r\033[K' >&2
 		printf '[%d/%d] %-4s %s\n' $done "$total" "$result" "$text" >&2
 	elif [ "$result" = ok ]; then
-		echo "ok $done - matrix $text"
+		echo "ok $done - $cases $text"
 	else
-		echo "not ok $done - matrix $text"
+		echo "not ok $done - $cases $text"
 		sed -n 's/^  FAIL/#/p' "$out/$1/report.txt" 2>/dev/null || :
 	fi
 }
