@@ -179,6 +179,8 @@ void judge_one_of(unsigned int nic, int64_t from, int64_t to,
 void judge_main(void);
 void judge_vmms(void);
 void judge_twice(void);
+void judge_jump(int64_t from, unsigned int frames);
+void judge_end(void);
 
 /* contain.c */
 int came_back(unsigned int nic);
