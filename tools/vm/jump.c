@@ -232,7 +232,7 @@ void judge_jump(int64_t from, unsigned int frames)
 		frames /= 20;
 	check(f.after >= frames, "%s frames after the blackout", count_of(f.after));
 	for (n = 0; n < preserved(); n++)
-		if (vmm_mark(n, "attached"))
+		if (vmm_mark(n, "attached") && !partly)
 			judge_cross_check(n);
 	check(finish_end != NEVER, "the session was finished");
 }
