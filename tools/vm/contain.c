@@ -51,7 +51,8 @@ static void judge_stopped(unsigned int nic)
 	if (!stop)
 		return;		/* said elsewhere */
 	if (*info("anew") != 'u' && (unsigned int)atoi(info("anew")) == nic)
-		reopen = mark_time(r, "reopen");
+		reopen = mark_time(r, mark_time(r, "native-begin") ? "native-begin" :
+				   "reopen");
 	early = device_log(nic, streaming, stop);
 	late = device_log(nic, stop, reopen);
 	arrived = frames_arrived(nic, stop + NOTICE, reopen);
@@ -142,6 +143,10 @@ void judge_partly(void)
 		      "device %u opened anew: %u frames accepted, %u lost", nic,
 		      f.sent, f.lost);
 	}
+	if (strstr(setting("guest"), "--native"))
+		check(mark_time(r, "native") && strcmp(info("native_driver"), "/vfio-pci"),
+		      "then its own driver had it, %s: %s frames received",
+		      info("native_driver"), info("native_frames"));
 	if (strstr(setting("guest"), "--again")) {
 		int64_t from = mark_time(r, "reopened");
 
