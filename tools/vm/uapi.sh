@@ -12,18 +12,18 @@ Boots build/obj-series (DEBUG=1: build/obj-debug) with VT-d in MODE (legacy,
 second-stage, first-stage; legacy if it is not set) and runs
 vfio_pci_liveupdate_test and _refuse*_test on an igb there (with --kernel: takes
 the initramfs as it is). Beside it are devices to be refused: two that share a
-group, a virtio-net that has a variant driver, a USB controller with an RMRR, an
-igb to enable virtual functions of, and one that no IOMMU translates for. A
-skipped test counts as failed: the machine has all it needs.
+group, a virtio-net that has ATS and a variant driver, a USB controller with an
+RMRR, an igb to enable virtual functions of, and one that no IOMMU translates
+for. A skipped test counts as failed: the machine has all it needs.
 EOF
 }
 
 DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 case ${MODE:=legacy} in
-legacy)		unit=intel-iommu sm=sm_off ;;
-second-stage)	unit=intel-iommu,x-scalable-mode=on sm=sm_on ;;
-first-stage)	unit=intel-iommu,x-scalable-mode=on,x-flts=on sm=sm_on ;;
+legacy)		unit=intel-iommu,device-iotlb=on sm=sm_off ;;
+second-stage)	unit=intel-iommu,device-iotlb=on,x-scalable-mode=on sm=sm_on ;;
+first-stage)	unit=intel-iommu,device-iotlb=on,x-scalable-mode=on,x-flts=on sm=sm_on ;;
 *)		die "MODE=$MODE: there is legacy, second-stage and first-stage" ;;
 esac
 config=series memory=2048 limit=300 scratch=
@@ -63,7 +63,7 @@ vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
 	-device pcie-pci-bridge,id=bridge,addr=5.0 \
 	-device edu,bus=bridge,addr=1.0,dma_mask=0xffffffffffffffff \
 	-device edu,bus=bridge,addr=2.0,dma_mask=0xffffffffffffffff \
-	-device virtio-net-pci,addr=6.0,disable-legacy=on,iommu_platform=on \
+	-device virtio-net-pci,addr=6.0,disable-legacy=on,iommu_platform=on,ats=on \
 	-device qemu-xhci,addr=7.0 -device igb,addr=8.0 -device edu,addr=9.0
 mv "$tmp/log" "$log"
 
