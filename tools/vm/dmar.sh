@@ -57,7 +57,7 @@ scope()
 dmar()
 {
 	drhd=$((16 + 8 * $#))
-	text DMAR; le 4 $((48 + drhd + 32)); le 1 1; le 1 "$1"
+	text DMAR; le 4 $((48 + drhd + 32 + 8)); le 1 1; le 1 "$1"
 	text 'BOCHS '; text 'BXPC    '; le 4 2; text BXPC; le 4 1
 	le 1 38; le 1 1; le 10 0	# 39 address bits, interrupt remapping
 	shift
@@ -73,6 +73,8 @@ dmar()
 
 	le 2 1; le 2 32; le 4 0; le 8 0xfffff000; le 8 0xffffffff
 	scope 1 0 0 "0x$rmrr"
+
+	le 2 2; le 2 8; le 1 1; le 1 0; le 2 0	# ATS behind all root ports
 }
 
 sum=0

@@ -12,9 +12,10 @@ Boots build/obj-series (DEBUG=1: build/obj-debug) with VT-d in MODE (legacy,
 second-stage, first-stage; legacy if it is not set) and runs
 vfio_pci_liveupdate_test and _refuse*_test on an igb there (with --kernel: takes
 the initramfs as it is). Beside it are devices to be refused: two that share a
-group, a virtio-net that has ATS and a variant driver, a USB controller with an
-RMRR, an igb to enable virtual functions of, and one that no IOMMU translates
-for. A skipped test counts as failed: the machine has all it needs.
+group, a virtio-net that has a variant driver, a USB controller with an RMRR, an
+igb to enable virtual functions of, one that no IOMMU translates for, and another
+virtio-net, with ATS. A skipped test counts as failed: the machine has all it
+needs.
 EOF
 }
 
@@ -49,8 +50,8 @@ trap 'vm_kill; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 # The good one first
-devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0
-"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8
+devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0,0a.0/00.0
+"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8 a/bridge
 cat "$BUILD/initramfs.gz" >>"$tmp/initrd"
 # The kernel itself, for the tests of what must not be started
 cp "$kernel" "$tmp/image"
@@ -63,8 +64,10 @@ vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
 	-device pcie-pci-bridge,id=bridge,addr=5.0 \
 	-device edu,bus=bridge,addr=1.0,dma_mask=0xffffffffffffffff \
 	-device edu,bus=bridge,addr=2.0,dma_mask=0xffffffffffffffff \
-	-device virtio-net-pci,addr=6.0,disable-legacy=on,iommu_platform=on,ats=on \
-	-device qemu-xhci,addr=7.0 -device igb,addr=8.0 -device edu,addr=9.0
+	-device virtio-net-pci,addr=6.0,disable-legacy=on,iommu_platform=on \
+	-device qemu-xhci,addr=7.0 -device igb,addr=8.0 -device edu,addr=9.0 \
+	-device pcie-root-port,id=rp,addr=a.0,chassis=1 \
+	-device virtio-net-pci,bus=rp,disable-legacy=on,iommu_platform=on,ats=on
 mv "$tmp/log" "$log"
 
 bad=
