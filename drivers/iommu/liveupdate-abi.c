@@ -77,7 +77,8 @@ bool iommu_liveupdate_unit_valid(const struct iommu_liveupdate_unit_ser *ser)
  */
 bool iommu_liveupdate_domain_valid(const struct iommu_liveupdate_domain_ser *ser)
 {
-	return ser->key && page_pa_valid(ser->unit) &&
+	return ser->key && page_pa_valid(ser->file) &&
+	       page_pa_valid(ser->unit) &&
 	       ser->aperture_start < ser->aperture_end &&
 	       (ser->pgsize_bitmap & PAGE_SIZE) &&
 	       !(ser->flags & ~IOMMU_LIVEUPDATE_DOMAIN_FLAGS) &&

@@ -14,6 +14,8 @@
 #include <linux/pci-liveupdate.h>
 #include <linux/slab.h>
 
+#include <trace/events/iommu_liveupdate.h>
+
 #include "iommu-priv.h"
 #include "liveupdate-incoming.h"
 
@@ -39,19 +41,25 @@ static bool runs_unrecorded(struct device *dev)
 {
 	struct pci_dev *pdev;
 
-	if (!iommu_incoming || iommu_incoming->readable || !dev_is_pci(dev))
+	if (!iommu_liveupdate_is_lost() || !dev_is_pci(dev))
 		return false;
 	pdev = to_pci_dev(dev);
 	return pci_liveupdate_incoming(pdev) &&
-	       !iommu_incoming_rid(iommu_incoming, pci_domain_nr(pdev->bus),
-				   pci_dev_id(pdev));
+	       !(iommu_incoming &&
+		 iommu_incoming_rid(iommu_incoming, pci_domain_nr(pdev->bus),
+				    pci_dev_id(pdev)));
 }
 
-/* So that iommu_liveupdate_incoming_finish() finds it */
+/*
+ * So that iommu_liveupdate_incoming_finish() finds it. If nothing was read at all
+ * there is no such end: the device stays blocked as long as it is there.
+ */
 static struct incoming_device *record_unrecorded(struct device *dev)
 {
 	struct incoming_device *rec;
 
+	if (!iommu_incoming && !iommu_liveupdate_incoming_create())
+		return NULL;
 	rec = kzalloc_obj(*rec);
 	if (!rec)
 		return NULL;
@@ -166,11 +174,13 @@ struct iommu_domain *iommu_liveupdate_adopt(struct device *dev)
 	if (ret)
 		goto err_block;
 
+	trace_liveupdate_adopt_device(dev, rec->ser.domain, 0);
 	dev_info(dev, "liveupdate: attachment adopted\n");
 	return domain->domain;
 
 err_block:
 	refuse(rec, dev);
+	trace_liveupdate_adopt_device(dev, rec->ser.domain, ret);
 	dev_err(dev, "liveupdate: attachment cannot be adopted (%pe), device is blocked\n",
 		ERR_PTR(ret));
 	return ERR_PTR(ret);
@@ -215,6 +225,7 @@ void iommu_liveupdate_set_state(struct device *dev,
 		return;
 	rec->state = state;
 	if (state == IOMMU_LIVEUPDATE_NONE) {
+		trace_liveupdate_finish_device(dev, rec->ser.domain);
 		rec->dev = NULL;
 		rec->ended = true;
 	}
@@ -305,6 +316,7 @@ struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner)
 	restored = domain->domain;
 	domain->domain = NULL;
 	domain->gone = true;
+	trace_liveupdate_restore_domain(key, domain->ser.pt.nr_tables);
 	return restored;
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_take_domain, "IOMMUFD_INTERNAL");
@@ -356,30 +368,44 @@ bool iommu_liveupdate_domain_unclaimed(u64 key)
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_domain_unclaimed, "IOMMUFD_INTERNAL");
 
 /*
+ * The next record of a domain that has not ended, with a reference to its device.
+ * There is none, and the record has ended, if the device never showed up: one
+ * that is plugged in now has either got as far as its record, or the driver has
+ * not begun to take over what block() takes away.
+ */
+static struct incoming_device *next_record(u64 key, struct device **dev)
+{
+	struct incoming_device *rec;
+
+	guard(mutex)(&iommu_probe_device_lock);
+	guard(mutex)(&iommu_liveupdate_lock);
+	list_for_each_entry(rec, &iommu_incoming->devices, list) {
+		if (rec->ser.domain != key || rec->ended)
+			continue;
+		*dev = get_device(rec->dev);
+		if (!rec->dev) {
+			block(rec);
+			rec->ended = true;
+		}
+		return rec;
+	}
+	return NULL;
+}
+
+/*
  * Ends one record of a device that was not attached; returns false when there is
  * none left. Drops the lock for the group mutex, which is taken before it.
  */
 static bool discard_one(u64 key)
 {
 	struct incoming_device *rec;
-	struct device *dev = NULL;
+	struct device *dev;
 
-	scoped_guard(mutex, &iommu_liveupdate_lock) {
-		list_for_each_entry(rec, &iommu_incoming->devices, list) {
-			if (rec->ser.domain != key || rec->ended)
-				continue;
-			if (!rec->dev) {
-				/* Never showed up */
-				block(rec);
-				rec->ended = true;
-				return true;
-			}
-			dev = get_device(rec->dev);
-			break;
-		}
-	}
-	if (!dev)
+	rec = next_record(key, &dev);
+	if (!rec)
 		return false;
+	if (!dev)
+		return true;
 
 	iommu_group_liveupdate_discard(dev);
 	put_device(dev);
@@ -415,6 +441,7 @@ void iommu_liveupdate_discard_domain(u64 key)
 		domain->domain = NULL;
 		domain->gone = true;
 		domain->owner = NULL;
+		trace_liveupdate_discard_domain(key, domain->ser.pt.nr_tables);
 	}
 
 	while (discard_one(key))
@@ -423,3 +450,31 @@ void iommu_liveupdate_discard_domain(u64 key)
 		iommu_domain_free(restored);
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_discard_domain, "IOMMUFD_INTERNAL");
+
+/**
+ * iommu_liveupdate_discard_file() - FINISH: end what nobody has attached
+ * @file: The iommufd, see &struct iommu_liveupdate_domain_ser.file.
+ *
+ * Discards all domains of an iommufd, also those of one that cannot tell which
+ * they are: the memory they map is freed next, whatever other sessions there
+ * are.
+ *
+ * Context: May sleep; takes group mutexes. From the finish callback of a handler
+ *          that carries the FLB. Cannot fail.
+ */
+void iommu_liveupdate_discard_file(u64 file)
+{
+	struct incoming_domain *domain;
+	struct incoming *in;
+
+	/* The caller's part in the FLB keeps the records */
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		in = iommu_incoming;
+	if (!in)
+		return;
+
+	list_for_each_entry(domain, &in->domains, list)
+		if (domain->ser.file == file)
+			iommu_liveupdate_discard_domain(domain->ser.key);
+}
+EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_discard_file, "IOMMUFD_INTERNAL");

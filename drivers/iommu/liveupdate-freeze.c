@@ -10,6 +10,8 @@
 #include <linux/iommu.h>
 #include <linux/string.h>
 
+#include <trace/events/iommu_liveupdate.h>
+
 #include "iommu-priv.h"
 #include "liveupdate-outgoing.h"
 
@@ -108,6 +110,9 @@ int iommu_liveupdate_freeze(void)
 		clear_records();
 		return ret;
 	}
+	trace_liveupdate_freeze(iommu_outgoing->ser->nr_units,
+				iommu_outgoing->ser->nr_domains,
+				iommu_outgoing->ser->nr_devices);
 	iommu_outgoing->frozen = 1;
 	return 0;
 }

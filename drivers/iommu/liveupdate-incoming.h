@@ -58,9 +58,14 @@ struct incoming {
 	struct list_head devices;
 };
 
-/* Set by the FLB's retrieve, cleared by its finish; iommu_liveupdate_lock */
+/*
+ * Set by the FLB's retrieve, or by the first device that runs if there is no such
+ * FLB, cleared by its finish; iommu_liveupdate_lock
+ */
 extern struct incoming *iommu_incoming;
 
+struct incoming *iommu_liveupdate_incoming_create(void);
+bool iommu_liveupdate_is_lost(void);
 struct incoming_domain *iommu_incoming_domain(struct incoming *in, u64 key);
 struct incoming_unit *iommu_incoming_unit(struct incoming *in, u64 reg_phys);
 struct incoming_device *iommu_incoming_rid(struct incoming *in, u32 segment,

@@ -9,7 +9,7 @@
 
 #include "liveupdate-abi.h"
 
-#define MUTATIONS	25000
+#define MUTATIONS	100000
 
 static const struct iommu_liveupdate_ser good_ser = {
 	.version = IOMMU_LIVEUPDATE_ABI_VERSION,
@@ -32,6 +32,7 @@ static const struct iommu_liveupdate_unit_ser good_unit = {
 
 static const struct iommu_liveupdate_domain_ser good_domain = {
 	.key = 1,
+	.file = SZ_64K,
 	.unit = 0xfed90000,
 	.aperture_end = SZ_1T - 1,
 	.pgsize_bitmap = SZ_4K | SZ_2M | SZ_1G,
@@ -191,6 +192,7 @@ static void test_mutations(struct kunit *test)
 			refused++;
 		} else {
 			KUNIT_ASSERT_TRUE(test, addr_ok(domain.pt.top_pa));
+			KUNIT_ASSERT_TRUE(test, addr_ok(domain.file));
 			KUNIT_ASSERT_NE(test, domain.key, 0);
 			KUNIT_ASSERT_LT(test, domain.aperture_start,
 					domain.aperture_end);

@@ -23,6 +23,10 @@
 
 struct incoming *iommu_incoming;
 
+/* See iommu_liveupdate_boot_state() */
+static enum iommu_liveupdate_boot boot_state;
+static bool boot_state_known;
+
 struct incoming_domain *iommu_incoming_domain(struct incoming *in, u64 key)
 {
 	struct incoming_domain *it;
@@ -165,6 +169,27 @@ static int load_records(struct incoming *in,
 }
 
 /**
+ * iommu_liveupdate_incoming_create() - Make room for records
+ *
+ * Context: May sleep; iommu_liveupdate_lock held.
+ * Return: The empty records, not readable; NULL if there is no memory.
+ */
+struct incoming *iommu_liveupdate_incoming_create(void)
+{
+	struct incoming *in;
+
+	lockdep_assert_held(&iommu_liveupdate_lock);
+	in = kzalloc_obj(*in);
+	if (!in)
+		return NULL;
+	INIT_LIST_HEAD(&in->units);
+	INIT_LIST_HEAD(&in->domains);
+	INIT_LIST_HEAD(&in->devices);
+	WRITE_ONCE(iommu_incoming, in);
+	return in;
+}
+
+/**
  * iommu_liveupdate_incoming_load() - FLB retrieve: read the hand-over
  * @data: Physical address the old kernel gave to LUO.
  * @obj:  Set to the incoming records.
@@ -181,18 +206,21 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
 	struct incoming *in;
 	int ret = -EINVAL;
 
-	in = kzalloc_obj(*in);
+	guard(mutex)(&iommu_liveupdate_lock);
+	/* Not at boot for want of memory: what runs is blocked since */
+	if (iommu_incoming) {
+		*obj = iommu_incoming;
+		return 0;
+	}
+	in = iommu_liveupdate_incoming_create();
 	if (!in)
 		return -ENOMEM;
-	INIT_LIST_HEAD(&in->units);
-	INIT_LIST_HEAD(&in->domains);
-	INIT_LIST_HEAD(&in->devices);
 
-	if (data && IS_ALIGNED(data, PAGE_SIZE) && pfn_valid(PHYS_PFN(data))) {
+	if (kho_is_handed_over(data)) {
 		ser = phys_to_virt(data);
 		if (iommu_liveupdate_ser_valid(ser, PAGE_SIZE))
 			ret = load_records(in, ser);
-		else
+		else if (ser->version != IOMMU_LIVEUPDATE_ABI_VERSION)
 			pr_err("hand-over version %#x cannot be read, this kernel knows %#x\n",
 			       ser->version, IOMMU_LIVEUPDATE_ABI_VERSION);
 		if (!ret) {
@@ -205,8 +233,6 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
 		pr_err("hand-over is not usable (%pe): all preserved devices stay blocked\n",
 		       ERR_PTR(ret));
 
-	scoped_guard(mutex, &iommu_liveupdate_lock)
-		WRITE_ONCE(iommu_incoming, in);
 	*obj = in;
 	return 0;
 }
@@ -277,14 +303,13 @@ bool iommu_liveupdate_incoming_pending(void)
  */
 enum iommu_liveupdate_boot iommu_liveupdate_boot_state(void)
 {
-	static enum iommu_liveupdate_boot state;
-	static bool known;
+	enum iommu_liveupdate_boot state;
 	struct incoming *in;
 	void *obj;
 	int ret;
 
-	if (known)
-		return state;
+	if (boot_state_known)
+		return boot_state;
 
 	ret = liveupdate_flb_get_incoming(&iommu_liveupdate_flb, &obj);
 	if (!ret) {
@@ -297,8 +322,24 @@ enum iommu_liveupdate_boot iommu_liveupdate_boot_state(void)
 	} else {
 		state = IOMMU_LIVEUPDATE_UNREADABLE;
 	}
-	known = true;
+	boot_state = state;
+	boot_state_known = true;
 	return state;
+}
+
+/**
+ * iommu_liveupdate_is_lost() - Is a device that runs one nobody knows of?
+ *
+ * There is nothing to read in an ordinary boot, where no device runs. If one does
+ * all the same, that was lost; for one, live update may be turned off on the
+ * command line of this kernel.
+ *
+ * Context: Any.
+ * Return: true if the hand-over was looked for and has not been read.
+ */
+bool iommu_liveupdate_is_lost(void)
+{
+	return boot_state_known && boot_state != IOMMU_LIVEUPDATE_LIVE;
 }
 
 /**

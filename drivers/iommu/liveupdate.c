@@ -56,10 +56,16 @@
 #include "iommu-priv.h"
 #include "liveupdate-outgoing.h"
 
+#define CREATE_TRACE_POINTS
+#include <trace/events/iommu_liveupdate.h>
+
 /* Guards outgoing and incoming records, order in liveupdate-priv.h */
 DEFINE_MUTEX(iommu_liveupdate_lock);
 
 struct outgoing *iommu_outgoing;
+
+/* Callers of iommu_liveupdate_hold_off(); iommu_liveupdate_lock */
+static unsigned int held_off;
 
 /*
  * The page of zeroes of the hand-over. Never freed but used again for the next
@@ -75,7 +81,10 @@ static struct folio *zero_page;
  */
 void iommu_liveupdate_keep_zero_page(phys_addr_t pa)
 {
-	struct folio *folio = kho_restore_folio(pa);
+	struct folio *folio = NULL;
+
+	if (kho_is_handed_over(pa))
+		folio = kho_restore_folio(pa);
 
 	/* It becomes a root table again: anything in it would be let through */
 	if (!folio || folio_order(folio) ||
@@ -121,12 +130,20 @@ static int outgoing_create(struct liveupdate_flb_op_args *args)
 	INIT_LIST_HEAD(&out->devices);
 	out->next_key = 1;
 
-	scoped_guard(mutex, &iommu_liveupdate_lock)
-		WRITE_ONCE(iommu_outgoing, out);
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		if (held_off)
+			ret = -EBUSY;
+		else
+			WRITE_ONCE(iommu_outgoing, out);
+	}
+	if (ret)
+		goto err_unpreserve;
 	args->data = virt_to_phys(out->ser);
 	args->obj = out;
 	return 0;
 
+err_unpreserve:
+	kho_unpreserve_folio(zero_page);
 err_free_ser:
 	kho_unpreserve_free(out->ser);
 err_free:
@@ -173,6 +190,7 @@ static const struct liveupdate_flb_ops iommu_liveupdate_flb_ops = {
 struct liveupdate_flb iommu_liveupdate_flb = {
 	.ops = &iommu_liveupdate_flb_ops,
 	.compatible = IOMMU_LIVEUPDATE_FLB_COMPATIBLE,
+	.version = IOMMU_LIVEUPDATE_ABI_VERSION,
 };
 
 /**
@@ -201,6 +219,36 @@ void iommu_liveupdate_unregister_flb(struct liveupdate_file_handler *fh)
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_unregister_flb, "IOMMUFD_INTERNAL");
 
+/**
+ * iommu_liveupdate_hold_off() - Have nothing preserved for a while
+ *
+ * For hot-plug of an IOMMU unit, which changes what is handed over.
+ *
+ * Context: May sleep.
+ * Return: 0, or -EBUSY if anything is preserved, or was handed over and is not
+ *         finished. On success, until iommu_liveupdate_hold_off_end(), preserving
+ *         gives -EBUSY.
+ */
+int iommu_liveupdate_hold_off(void)
+{
+	guard(mutex)(&iommu_liveupdate_lock);
+	if (iommu_liveupdate_busy())
+		return -EBUSY;
+	held_off++;
+	return 0;
+}
+
+/**
+ * iommu_liveupdate_hold_off_end() - Undo iommu_liveupdate_hold_off()
+ *
+ * Context: May sleep. Cannot fail.
+ */
+void iommu_liveupdate_hold_off_end(void)
+{
+	guard(mutex)(&iommu_liveupdate_lock);
+	held_off--;
+}
+
 static struct outgoing_domain *find_domain(struct iommu_domain *domain)
 {
 	struct outgoing_domain *it;
@@ -215,6 +263,7 @@ static struct outgoing_domain *find_domain(struct iommu_domain *domain)
  * iommu_liveupdate_preserve_domain() - Preserve the page table of a domain
  * @domain: A paging domain. The caller keeps everything that changes its table
  *          out until iommu_liveupdate_unpreserve_domain().
+ * @file:   What LUO is given for the iommufd file the domain belongs to.
  * @key:    Set to the number of the domain in this hand-over, never 0.
  *
  * Context: May sleep; from the preserve callback of a handler that carries the
@@ -225,7 +274,8 @@ static struct outgoing_domain *find_domain(struct iommu_domain *domain)
  *         -ENODEV outside of a preserve callback,
  *         -ENOMEM and errors of KHO.
  */
-int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 *key)
+int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 file,
+				     u64 *key)
 {
 	const struct iommu_ops *ops = domain->owner;
 	struct outgoing_domain *rec;
@@ -256,7 +306,9 @@ int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 *key)
 
 	rec->domain = domain;
 	rec->ser.key = iommu_outgoing->next_key++;
+	rec->ser.file = file;
 	list_add_tail(&rec->list, &iommu_outgoing->domains);
+	trace_liveupdate_preserve_domain(rec->ser.key, rec->ser.pt.nr_tables);
 	*key = rec->ser.key;
 	return 0;
 
@@ -289,6 +341,7 @@ void iommu_liveupdate_unpreserve_domain(u64 key)
 			continue;
 		WARN_ON(rec->devices);
 		list_del(&rec->list);
+		trace_liveupdate_unpreserve_domain(key, rec->ser.pt.nr_tables);
 		rec->domain->owner->liveupdate->unpreserve_domain(rec->domain,
 								  &rec->ser);
 		kho_block_set_shrink(&iommu_outgoing->domain_set,
@@ -394,6 +447,7 @@ static int preserve_device(struct device *dev, struct iommu_domain *domain)
 
 	rec->domain->devices++;
 	list_add_tail(&rec->list, &iommu_outgoing->devices);
+	trace_liveupdate_preserve_device(dev, rec->ser.domain);
 	return 0;
 
 err_unit:
@@ -474,6 +528,7 @@ void iommu_liveupdate_unpreserve_device(struct device *dev)
 		if (WARN_ON(!rec))
 			return;
 		list_del(&rec->list);
+		trace_liveupdate_unpreserve_device(dev, rec->ser.domain);
 		dev_iommu_ops(dev)->liveupdate->unpreserve_device(dev, &rec->ser);
 		rec->domain->devices--;
 		unit_put(rec->unit);

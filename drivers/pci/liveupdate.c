@@ -357,6 +357,50 @@ bool pci_liveupdate_slot_held(struct pci_slot *slot)
 	return false;
 }
 
+struct disturbance {
+	bool held;
+	bool disturbed;
+};
+
+static int find_disturbed(struct pci_dev *dev, void *data)
+{
+	struct disturbance *found = data;
+	u16 cmd;
+
+	if (!pci_liveupdate_preserved(dev) && !pci_liveupdate_incoming(dev))
+		return 0;
+	if (test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
+		return 0;
+	found->held = true;
+
+	/* Gone, or powered off or reset since */
+	pci_read_config_word(dev, PCI_COMMAND, &cmd);
+	if (!PCI_POSSIBLE_ERROR(cmd) &&
+	    cmd & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER))
+		return 0;
+	found->disturbed = true;
+	return 1;
+}
+
+/**
+ * pci_liveupdate_undisturbed - Do devices below a port run on after an event?
+ * @port: Port whose slot or link reports a change
+ *
+ * A device whose link was down has been reset. That is a removal like any other:
+ * pci_liveupdate_stop_device() reports it.
+ *
+ * Return: true if devices below @port run through a live update, and none of them
+ * has stopped.
+ */
+bool pci_liveupdate_undisturbed(struct pci_dev *port)
+{
+	struct disturbance found = {};
+
+	if (port->subordinate)
+		pci_walk_bus(port->subordinate, find_disturbed, &found);
+	return found.held && !found.disturbed;
+}
+
 static int pm_notify(struct notifier_block *nb, unsigned long action,
 		     void *data)
 {
@@ -396,6 +440,7 @@ static const struct liveupdate_flb_ops pci_liveupdate_flb_ops = {
 static struct liveupdate_flb pci_liveupdate_flb = {
 	.ops = &pci_liveupdate_flb_ops,
 	.compatible = PCI_LIVEUPDATE_FLB_COMPATIBLE,
+	.version = PCI_LIVEUPDATE_ABI_VERSION,
 };
 
 /**

@@ -140,17 +140,15 @@ int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args)
 	u64 nr = 0;
 	int ret;
 
-	if (!page_pa_valid(args->data) || !pfn_valid(PHYS_PFN(args->data)))
+	if (!kho_is_handed_over(args->data))
 		return -EINVAL;
 	ser = phys_to_virt(args->data);
 	if (!pci_liveupdate_ser_valid(ser, PAGE_SIZE)) {
-		pr_err("record has version %#x, this kernel reads %#x\n",
-		       ser->version, PCI_LIVEUPDATE_ABI_VERSION);
+		if (ser->version != PCI_LIVEUPDATE_ABI_VERSION)
+			pr_err("record has version %#x, this kernel reads %#x\n",
+			       ser->version, PCI_LIVEUPDATE_ABI_VERSION);
 		return -EINVAL;
 	}
-	/* The block set library follows the address it is given */
-	if (!pfn_valid(PHYS_PFN(ser->devices)))
-		return -EINVAL;
 
 	guard(mutex)(&incoming.lock);
 	kho_block_set_init(&incoming.blocks, sizeof(*dev_ser));
@@ -183,7 +181,7 @@ int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args)
 
 err_free:
 	free_incoming(&incoming.entries);
-	kho_block_set_destroy(&incoming.blocks);
+	kho_block_set_forget(&incoming.blocks);
 	return ret;
 }
 
@@ -235,6 +233,23 @@ static void block_dev(struct pci_dev *dev, const char *why)
 	set_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags);
 	clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
 	pci_clear_master(dev);
+}
+
+/**
+ * pci_liveupdate_block - Stop a device that its driver has not brought to rest
+ * @dev: Any device
+ *
+ * For who is about to let go of the page table of @dev. Does nothing unless @dev
+ * came running and nobody has seen to it. It goes on being incoming, without bus
+ * mastering, until the record is done with.
+ *
+ * Context: Process context, may sleep. Cannot fail.
+ */
+void pci_liveupdate_block(struct pci_dev *dev)
+{
+	if (pci_liveupdate_incoming(dev) &&
+	    !test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
+		block_dev(dev, "its user cannot get it back");
 }
 
 /* Is it the device of the record, and has it run all the time? */

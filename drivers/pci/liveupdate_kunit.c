@@ -13,7 +13,7 @@
 #include "liveupdate.h"
 #include "pci.h"
 
-#define MUTATIONS	25000
+#define MUTATIONS	100000
 
 static const struct pci_liveupdate_ser good_ser = {
 	.version = PCI_LIVEUPDATE_ABI_VERSION,

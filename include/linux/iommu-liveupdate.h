@@ -92,7 +92,8 @@ int iommu_liveupdate_register_flb(struct liveupdate_file_handler *fh);
 void iommu_liveupdate_unregister_flb(struct liveupdate_file_handler *fh);
 
 /* Old kernel: called by iommufd; all return a key or act on one */
-int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 *key);
+int iommu_liveupdate_preserve_domain(struct iommu_domain *domain, u64 file,
+				     u64 *key);
 void iommu_liveupdate_unpreserve_domain(u64 key);
 int iommu_liveupdate_preserve_device(struct device *dev,
 				     struct iommu_domain *domain);
@@ -106,6 +107,10 @@ void iommu_liveupdate_unfreeze(void);
  * nor locks.
  */
 bool iommu_liveupdate_busy(void);
+
+/* For who is about to change what would be handed over */
+int iommu_liveupdate_hold_off(void);
+void iommu_liveupdate_hold_off_end(void);
 
 /* Old kernel: called by IOMMU drivers */
 bool iommu_liveupdate_frozen(void);
@@ -130,6 +135,7 @@ bool iommu_liveupdate_device_uses(struct device *dev,
 				  struct iommu_domain *domain);
 void iommu_liveupdate_claim_confirm(struct device *dev);
 void iommu_liveupdate_discard_domain(u64 key);
+void iommu_liveupdate_discard_file(u64 file);
 
 #else /* !CONFIG_IOMMU_LIVEUPDATE */
 
@@ -141,6 +147,15 @@ static inline bool iommu_liveupdate_device_is_preserved(struct device *dev)
 static inline bool iommu_liveupdate_busy(void)
 {
 	return false;
+}
+
+static inline int iommu_liveupdate_hold_off(void)
+{
+	return 0;
+}
+
+static inline void iommu_liveupdate_hold_off_end(void)
+{
 }
 
 static inline bool iommu_liveupdate_frozen(void)

@@ -28,6 +28,7 @@ bool pci_liveupdate_preserved(struct pci_dev *dev);
 /* New kernel */
 bool pci_liveupdate_incoming(struct pci_dev *dev);
 void pci_liveupdate_done(struct pci_dev *dev);
+void pci_liveupdate_block(struct pci_dev *dev);
 
 #else
 
@@ -71,6 +72,10 @@ static inline bool pci_liveupdate_incoming(struct pci_dev *dev)
 }
 
 static inline void pci_liveupdate_done(struct pci_dev *dev)
+{
+}
+
+static inline void pci_liveupdate_block(struct pci_dev *dev)
 {
 }
 

@@ -11,6 +11,8 @@ ignore=(
 	'WARNING:FILE_PATH_CHANGES: '
 	# kernel_kexec() has that label in the base.
 	'CHECK:CAMELCASE: Avoid CamelCase: <Unlock>'
+	# Every header of trace events looks like that.
+	'include/trace/events/iommu_liveupdate.h:'
 )
 # spdxcheck.py needs modules of Debian's python
 PATH=/usr/bin:/bin:$PATH
@@ -41,7 +43,7 @@ for f in "${files[@]}"; do
 	name=$(basename "$f" .patch)
 	# Its --git data (commit ids in messages) and its tree are build/linux.
 	rc=0
-	(cd "$LINUX" && ./scripts/checkpatch.pl --strict --terse --show-types \
+	(cd "$LINUX" && ./scripts/checkpatch.pl --strict --terse --showfile --show-types \
 		--no-summary --color=never "$f") >"$TMP/all" 2>&1 || rc=$?
 	grep -vF -f "$TMP/ignore" "$TMP/all" >"$TMP/out" || true
 	# It exits with 1 for what is ignored here, too; with others if it broke.

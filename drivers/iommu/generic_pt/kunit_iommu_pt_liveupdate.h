@@ -6,6 +6,7 @@
 #include <kunit/static_stub.h>
 #include <linux/kho/abi/iommu_pt.h>
 #include <linux/mmzone.h>
+#include <linux/prandom.h>
 #include <linux/vmstat.h>
 #include <linux/xarray.h>
 
@@ -475,6 +476,48 @@ static void test_restore_fields(struct kunit *test)
 }
 
 /* Where the tree is not what ser says nothing is freed and nothing usable */
+#define KUNIT_MUTATIONS 100000
+
+/*
+ * Random changes of all that is judged before a page is touched, where to start and
+ * how many there are apart. What passes restores this table, all of it.
+ */
+static void test_restore_mutations(struct kunit *test)
+{
+	const size_t at = offsetof(struct iommu_pt_ser, format);
+	unsigned int i, n, refused = 0, restored = 0;
+	struct kunit_iommu_priv *priv = test->priv;
+	struct iommu_pt_ser ser, bad;
+	struct rnd_state rnd;
+
+	map_all_sizes(test);
+	do_preserve(test, &ser);
+	prandom_seed_state(&rnd, 0x97);
+	for (i = 0; i < KUNIT_MUTATIONS; i++) {
+		bad = ser;
+		for (n = 1 + prandom_u32_state(&rnd) % 4; n; n--)
+			((u8 *)&bad)[at + prandom_u32_state(&rnd) % (sizeof(bad) - at)] ^=
+				BIT(prandom_u32_state(&rnd) % 8);
+		if (do_restore(test, &bad)) {
+			KUNIT_ASSERT_NULL(test, priv->iommu->ops);
+			refused++;
+		} else {
+			KUNIT_ASSERT_NOT_NULL(test, priv->iommu->ops);
+			KUNIT_ASSERT_EQ(test, bad.format, ser.format);
+			KUNIT_ASSERT_EQ(test, fake_kho_reset(0), ser.nr_tables);
+			restored++;
+		}
+		if (NS(fake_kho).calls)
+			fake_kho_reset(0);
+	}
+	KUNIT_EXPECT_GT(test, refused, KUNIT_MUTATIONS / 2);
+	kunit_info(test, "%u refused, %u restored\n", refused, restored);
+
+	/* Exit frees everything */
+	KUNIT_ASSERT_NO_ERRNO(test, do_restore(test, &ser));
+	xa_destroy(&NS(fake_kho).pages);
+}
+
 static void test_restore_tree(struct kunit *test)
 {
 	struct kunit_iommu_priv *priv = test->priv;
@@ -560,6 +603,7 @@ static struct kunit_case iommu_liveupdate_test_cases[] = {
 	KUNIT_CASE_FMT(test_preserve),
 	KUNIT_CASE_FMT(test_restore),
 	KUNIT_CASE_FMT(test_restore_fields),
+	KUNIT_CASE_FMT(test_restore_mutations),
 	KUNIT_CASE_FMT(test_restore_tree),
 	{},
 };

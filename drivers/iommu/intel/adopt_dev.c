@@ -185,25 +185,22 @@ static int claim_alias(struct pci_dev *pdev, u16 alias, void *data)
 /*
  * ATS is taken as it was found when the device was probed. A device TLB that
  * nobody invalidates, or in units nobody knows of, must not stay in use.
+ *
+ * Returns why ATS cannot be kept, NULL if it can.
  */
-static int check_ats(struct device *dev)
+static const char *ats_mismatch(struct device_domain_info *info)
 {
-	struct device_domain_info *info = dev_iommu_priv_get(dev);
-	struct pci_dev *pdev = to_pci_dev(dev);
+	struct pci_dev *pdev = to_pci_dev(info->dev);
 
-	if (info->ats_supported && !pci_ats_supported(pdev)) {
-		dev_err(dev, "ATS was handed over and is not supported\n");
-		return -EOPNOTSUPP;
-	}
-
-	if (info->ats_enabled &&
-	    (!info->ats_supported || pdev->ats_stu != VTD_PAGE_SHIFT)) {
-		dev_err(dev, "ATS is on, %s\n", info->ats_supported ?
-			"with another translation unit" :
-			"but was not handed over");
-		return -EINVAL;
-	}
-	return 0;
+	if (info->ats_supported && !pci_ats_supported(pdev))
+		return "ATS was handed over and is not supported";
+	if (!info->ats_enabled)
+		return NULL;
+	if (!info->ats_supported)
+		return "ATS is on, but was not handed over";
+	if (pdev->ats_stu != VTD_PAGE_SHIFT)
+		return "ATS is on, with another translation unit";
+	return NULL;
 }
 
 /* Aliases on the bus that lead to the same table under the same domain id */
@@ -271,6 +268,7 @@ static int intel_iommu_adopt_device(struct device *dev,
 		.domain = dmar_domain, .did = ser->did,
 	};
 	struct context_entry entry;
+	const char *why;
 	unsigned long flags;
 	int ret;
 
@@ -293,9 +291,11 @@ static int intel_iommu_adopt_device(struct device *dev,
 	if (!intel_iommu_device_is_unclaimed(iommu, ser->rid))
 		return -EINVAL;
 
-	ret = check_ats(dev);
-	if (ret)
-		return ret;
+	why = ats_mismatch(info);
+	if (why) {
+		dev_err(dev, "%s\n", why);
+		return -EINVAL;
+	}
 
 	if (sm_supported(iommu)) {
 		ret = check_pasid_entry(dev, dmar_domain, ser->did);
@@ -390,6 +390,21 @@ static void clear_aliases(struct intel_iommu *iommu, u16 rid,
 	}
 }
 
+/* The entries of the device are not present any more */
+static void end_dev_tlb(struct device_domain_info *info)
+{
+	/* Without the permission in its entry it could not use what it has cached */
+	if (info->ats_supported)
+		intel_context_flush_dev_iotlb(info);
+
+	if (!ats_mismatch(info))
+		return;
+
+	pci_drop_ats(to_pci_dev(info->dev));
+	info->ats_supported = 0;
+	info->ats_enabled = 0;
+}
+
 /**
  * intel_iommu_block_rid - Make an unclaimed entry non-present
  * @iommu_dev: the unit
@@ -401,8 +416,11 @@ static void clear_aliases(struct intel_iommu *iommu, u16 rid,
  * as that belongs to an attached device.
  *
  * In scalable mode it is the PASID entry that is made non-present. The context
- * entry goes, too, and the PASID table is freed, unless a device has taken the
- * table over.
+ * entry goes, too. A device that has taken over the PASID table gets a new one,
+ * the PASID table is freed otherwise.
+ *
+ * If ATS of the device cannot be kept it is turned off for good: nobody would
+ * invalidate what the device caches.
  *
  * Context: May sleep. Serialised with adoption of the same device by the caller.
  */
@@ -432,16 +450,15 @@ void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment, u16 rid)
 		did = context_domain_id(&was);
 	}
 
-	if (!sm_supported(iommu) || table)
-		clear_entry(iommu, rid, did);
+	clear_entry(iommu, rid, did);
 	clear_aliases(iommu, rid, &was, did);
 	if (info)
-		intel_context_flush_dev_iotlb(info);
+		end_dev_tlb(info);
 	if (table)
 		intel_pasid_table_free(table);
 
 	intel_iommu_entry_forget(iommu, rid, did);
-	/* Aliases this kernel knows of lead there again, where nothing is now */
+	/* The device and the aliases this kernel knows of lead to nothing now */
 	if (info && info->pasid_table)
 		intel_pasid_setup_sm_context(&pdev->dev);
 	pci_dev_put(pdev);

@@ -384,6 +384,40 @@ static int handover_verify_alias(struct pci_dev *pdev, u16 alias, void *data)
 	return -EINVAL;
 }
 
+/*
+ * The next kernel takes ATS as it finds it, and refuses what it cannot keep up,
+ * when it is too late. Writing to the register behind the driver is what a user
+ * with access to config space can do.
+ */
+static bool ats_is_as_set_up(struct device_domain_info *info)
+{
+	struct pci_dev *pdev = to_pci_dev(info->dev);
+	u16 ctrl = 0;
+
+	if (pdev->ats_cap)
+		pci_read_config_word(pdev, pdev->ats_cap + PCI_ATS_CTRL, &ctrl);
+	if (!(ctrl & PCI_ATS_CTRL_ENABLE))
+		return !info->ats_enabled;
+
+	return info->ats_enabled && info->ats_supported &&
+	       PCI_ATS_CTRL_STU(ctrl) == VTD_PAGE_SHIFT - PCI_ATS_MIN_STU;
+}
+
+/*
+ * The same for PASIDs. That they are turned on, which the driver does for all
+ * devices that can, is not to say that they are in use.
+ */
+static bool pasid_is_as_set_up(struct device_domain_info *info)
+{
+	struct pci_dev *pdev = to_pci_dev(info->dev);
+	u16 ctrl = 0;
+
+	if (pdev->pasid_cap)
+		pci_read_config_word(pdev, pdev->pasid_cap + PCI_PASID_CTRL,
+				     &ctrl);
+	return !!(ctrl & PCI_PASID_CTRL_ENABLE) == !!info->pasid_enabled;
+}
+
 static bool device_has_direct_mappings(struct device *dev)
 {
 	struct iommu_resv_region *region;
@@ -427,8 +461,10 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 		return refuse(dev, "another device does its DMA");
 	if (info->pri_enabled || info->iopf_refcount)
 		return refuse(dev, "page requests are turned on");
-	if (info->pasid_enabled)
-		return refuse(dev, "PASIDs are on, as always in scalable mode");
+	if (!pasid_is_as_set_up(info))
+		return refuse(dev, "PASIDs are not as the driver has set them up");
+	if (!ats_is_as_set_up(info))
+		return refuse(dev, "ATS is not as the driver has set it up");
 	if (device_has_direct_mappings(dev))
 		return refuse(dev, "firmware requires memory mapped for it");
 

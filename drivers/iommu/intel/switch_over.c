@@ -14,6 +14,8 @@
 #include <linux/suspend.h>
 #include <linux/syscore_ops.h>
 
+#include <trace/events/iommu_liveupdate.h>
+
 #include "iommu.h"
 #include "liveupdate.h"
 
@@ -92,6 +94,7 @@ static void switch_over_unit(struct intel_iommu *iommu, phys_addr_t zero_page)
 
 	qi_stop(iommu);
 
+	trace_liveupdate_switch_over(iommu->reg_phys, root);
 	pr_info("%s: %s\n", iommu->name,
 		iommu->handover_root ? "handed over" : "blocked");
 }

@@ -65,6 +65,7 @@ static const struct liveupdate_file_ops iommufd_liveupdate_ops = {
 static struct liveupdate_file_handler iommufd_liveupdate_handler = {
 	.ops = &iommufd_liveupdate_ops,
 	.compatible = IOMMUFD_LIVEUPDATE_COMPATIBLE,
+	.version = IOMMUFD_LIVEUPDATE_ABI_VERSION,
 };
 
 /* Live update can be off on the command line */

@@ -234,8 +234,7 @@ int iommufd_liveupdate_parse(struct iommufd_liveupdate_in *in)
 	struct iommufd_liveupdate_ser *ser;
 	int rc;
 
-	if (!in->data || !PAGE_ALIGNED(in->data) ||
-	    !pfn_valid(PHYS_PFN(in->data)))
+	if (!kho_is_handed_over(in->data))
 		return -EINVAL;
 	ser = phys_to_virt(in->data);
 

@@ -272,6 +272,7 @@ iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate_out *out,
 		ser->flags |= IOMMUFD_LIVEUPDATE_HWPT_PASID;
 
 	rc = iommu_liveupdate_preserve_domain(hwpt_paging->common.domain,
+					      virt_to_phys(out->ser),
 					      &hwpt->key);
 	if (rc) {
 		pr_warn("HWPT %u: %s: %pe\n", hwpt_paging->common.obj.id,

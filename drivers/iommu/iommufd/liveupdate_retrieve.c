@@ -144,8 +144,11 @@ int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 
 	for (i = 0; i < in->nr_hwpts; i++) {
 		rc = iommu_liveupdate_set_owner(in->hwpt[i].key, ictx);
-		if (rc)
+		if (rc) {
+			pr_err("page table of the HWPT with token %llu: %pe\n",
+			       in->hwpt[i].token, ERR_PTR(rc));
 			goto err_clear_owner;
+		}
 	}
 
 	if (in->flags & IOMMUFD_LIVEUPDATE_ACCOUNT_MM)
@@ -184,8 +187,9 @@ void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 
 	in = iommufd_liveupdate_incoming(args->serialized_data);
 	if (!in) {
-		/* The core ends the devices, the description is leaked */
+		/* The description is leaked */
 		pr_err("no memory to read what the previous kernel handed over\n");
+		iommu_liveupdate_discard_file(args->serialized_data);
 		return;
 	}
 
@@ -209,6 +213,9 @@ void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 		 */
 		iommu_liveupdate_discard_domain(hwpt->key);
 	}
+	/* Those it could not read of, before the memfds go */
+	if (in->error)
+		iommu_liveupdate_discard_file(args->serialized_data);
 
 	for (i = 0; i < in->nr_pages; i++)
 		if (in->pages[i].pages)

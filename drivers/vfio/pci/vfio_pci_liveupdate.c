@@ -285,7 +285,7 @@ static void vfio_pci_incoming_restore(struct vfio_pci_incoming *incoming)
 	struct folio *folio;
 
 	incoming->error = -EINVAL;
-	if (!incoming->data || !PAGE_ALIGNED(incoming->data))
+	if (!kho_is_handed_over(incoming->data))
 		return;
 
 	folio = kho_restore_folio(incoming->data);
@@ -520,6 +520,7 @@ static const struct liveupdate_file_ops vfio_pci_liveupdate_ops = {
 static struct liveupdate_file_handler vfio_pci_liveupdate_handler = {
 	.ops		= &vfio_pci_liveupdate_ops,
 	.compatible	= VFIO_PCI_LIVEUPDATE_COMPATIBLE,
+	.version	= VFIO_PCI_SER_VERSION,
 };
 
 /**

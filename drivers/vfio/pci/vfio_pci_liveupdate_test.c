@@ -8,6 +8,7 @@
 #include <linux/kho/abi/pci_saved_state.h>
 #include <linux/kho/abi/vfio_pci.h>
 #include <linux/pci.h>
+#include <linux/prandom.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -18,6 +19,8 @@
 #define TEST_STATE	(TEST_VCONFIG + PCI_CFG_SPACE_EXP_SIZE)
 #define TEST_STATE_SIZE	128
 #define TEST_SIZE	(TEST_STATE + TEST_STATE_SIZE)
+
+#define MUTATIONS	100000
 
 static struct vfio_pci_ser *good_ser(struct kunit *test)
 {
@@ -239,6 +242,78 @@ static void state_malformed_test(struct kunit *test)
 	expect_state_rejected(test, state, size);
 }
 
+static void mutate(struct rnd_state *rnd, void *buf, size_t len)
+{
+	u8 *byte = buf;
+
+	for (int n = 1 + prandom_u32_state(rnd) % 4; n; n--)
+		byte[prandom_u32_state(rnd) % len] ^=
+			BIT(prandom_u32_state(rnd) % 8);
+}
+
+/* Of what passes, each part is in the buffer and after the head */
+static bool part_ok(const struct vfio_pci_ser *ser, u64 start, u64 size)
+{
+	return !size || (start >= sizeof(*ser) && start + size <= TEST_SIZE);
+}
+
+static void ser_mutations_test(struct kunit *test)
+{
+	struct vfio_pci_ser *good = good_ser(test), ser;
+	unsigned int refused = 0;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, 0xf10);
+	for (int i = 0; i < MUTATIONS; i++) {
+		ser = *good;
+		mutate(&rnd, &ser, sizeof(ser));
+		if (vfio_pci_ser_validate(&ser, TEST_SIZE)) {
+			refused++;
+			continue;
+		}
+		KUNIT_ASSERT_TRUE(test, part_ok(&ser, ser.vconfig_offset, ser.vconfig_size));
+		KUNIT_ASSERT_TRUE(test, part_ok(&ser, ser.state_offset, ser.state_size));
+		KUNIT_ASSERT_LE(test, ser.size, TEST_SIZE);
+		KUNIT_ASSERT_LE(test, ser.rid, U16_MAX);
+		KUNIT_ASSERT_LE(test, ser.msi_qmax, 5);
+	}
+	KUNIT_EXPECT_GT(test, refused, MUTATIONS / 4);
+	KUNIT_EXPECT_LT(test, refused, MUTATIONS);
+}
+
+/* What is unpacked packs to what it was made from: nothing was read beyond it */
+static void state_mutations_test(struct kunit *test)
+{
+	struct test_state *good = good_state(test), *state, *again;
+	struct pci_saved_state *unpacked;
+	unsigned int refused = 0;
+	struct rnd_state rnd;
+
+	state = kunit_kzalloc(test, sizeof(*state), GFP_KERNEL);
+	again = kunit_kzalloc(test, sizeof(*again), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, state);
+	KUNIT_ASSERT_NOT_NULL(test, again);
+
+	prandom_seed_state(&rnd, 0xf11);
+	for (int i = 0; i < MUTATIONS; i++) {
+		*state = *good;
+		mutate(&rnd, state, sizeof(*state));
+		unpacked = pci_saved_state_unpack(state, sizeof(*state));
+		if (IS_ERR(unpacked)) {
+			refused++;
+			continue;
+		}
+		memset(again, 0, sizeof(*again));
+		if (pci_saved_state_pack(unpacked, again, sizeof(*again)) != sizeof(*again) ||
+		    memcmp(again, state, offsetof(struct test_state, exp) +
+					 offsetof(struct pci_saved_cap_ser, data)))
+			KUNIT_FAIL(test, "mutation %d comes back otherwise", i);
+		kfree(unpacked);
+	}
+	KUNIT_EXPECT_GT(test, refused, 0);
+	KUNIT_EXPECT_LT(test, refused, MUTATIONS);
+}
+
 static struct kunit_case vfio_pci_liveupdate_cases[] = {
 	KUNIT_CASE(ser_good_test),
 	KUNIT_CASE(ser_length_test),
@@ -246,6 +321,8 @@ static struct kunit_case vfio_pci_liveupdate_cases[] = {
 	KUNIT_CASE(ser_fields_test),
 	KUNIT_CASE(state_round_trip_test),
 	KUNIT_CASE(state_malformed_test),
+	KUNIT_CASE_SLOW(ser_mutations_test),
+	KUNIT_CASE_SLOW(state_mutations_test),
 	{}
 };
 

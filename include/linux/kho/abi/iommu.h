@@ -34,15 +34,19 @@
 #ifndef _LINUX_KHO_ABI_IOMMU_H
 #define _LINUX_KHO_ABI_IOMMU_H
 
+#ifndef __ASSEMBLER__
 #include <linux/bits.h>
 #include <linux/types.h>
 
 #include <linux/kho/abi/iommu_pt.h>
+#endif
 
 /* Name of the FLB object; the layout version is in the object itself. */
 #define IOMMU_LIVEUPDATE_FLB_COMPATIBLE	"iommu-liveupdate"
 
-#define IOMMU_LIVEUPDATE_ABI_VERSION	0x102
+#define IOMMU_LIVEUPDATE_ABI_VERSION	0x103
+
+#ifndef __ASSEMBLER__
 
 /**
  * struct iommu_liveupdate_ser - Top of the hand-over
@@ -109,6 +113,9 @@ struct iommu_liveupdate_unit_ser {
 /**
  * struct iommu_liveupdate_domain_ser - A preserved paging domain
  * @key:            Number of the domain, unique in this hand-over, not 0.
+ * @file:           What LUO was given for the iommufd file the domain belongs to
+ *                  (physical address of its description). The domain ends with
+ *                  that file, whether its description can be read or not.
  * @unit:           &struct iommu_liveupdate_unit_ser.reg_phys of the unit the
  *                  table was made for (and whose coherency it follows).
  * @aperture_start: First IOVA of the domain's geometry, bytes.
@@ -120,6 +127,7 @@ struct iommu_liveupdate_unit_ser {
  */
 struct iommu_liveupdate_domain_ser {
 	__u64 key;
+	__u64 file;
 	__u64 unit;
 	__u64 aperture_start;
 	__u64 aperture_end;
@@ -159,5 +167,7 @@ struct iommu_liveupdate_device_ser {
 	__u64 pasid_dir;
 	__u64 reserved;
 };
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_IOMMU_H */

@@ -35,13 +35,17 @@
 #ifndef _LINUX_KHO_ABI_IOMMUFD_H
 #define _LINUX_KHO_ABI_IOMMUFD_H
 
+#ifndef __ASSEMBLER__
 #include <linux/bits.h>
 #include <linux/types.h>
+#endif
 
 /* Name of the file handler; the layout version is in the object itself. */
 #define IOMMUFD_LIVEUPDATE_COMPATIBLE	"iommufd-v100"
 
 #define IOMMUFD_LIVEUPDATE_ABI_VERSION	0x101
+
+#ifndef __ASSEMBLER__
 
 /**
  * struct iommufd_liveupdate_array_ser - An array of the hand-over
@@ -182,5 +186,7 @@ struct iommufd_liveupdate_area_ser {
 	__u32 prot;
 	__u32 reserved;
 };
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_IOMMUFD_H */

@@ -30,13 +30,17 @@
 #ifndef _LINUX_KHO_ABI_PCI_H
 #define _LINUX_KHO_ABI_PCI_H
 
+#ifndef __ASSEMBLER__
 #include <linux/bits.h>
 #include <linux/types.h>
+#endif
 
 /* Name of the FLB object; the layout version is in the object itself. */
 #define PCI_LIVEUPDATE_FLB_COMPATIBLE	"pci-liveupdate"
 
 #define PCI_LIVEUPDATE_ABI_VERSION	0x100
+
+#ifndef __ASSEMBLER__
 
 /**
  * struct pci_liveupdate_ser - Top of the hand-over
@@ -95,5 +99,7 @@ struct pci_liveupdate_dev_ser {
 	__u8 subordinate;
 	__u8 reserved[2];
 };
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_PCI_H */

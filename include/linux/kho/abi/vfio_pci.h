@@ -25,14 +25,18 @@
 #ifndef _LINUX_KHO_ABI_VFIO_PCI_H
 #define _LINUX_KHO_ABI_VFIO_PCI_H
 
+#ifndef __ASSEMBLER__
 #include <linux/bits.h>
 #include <linux/types.h>
+#endif
 
 /* Compatibility string of the file handler */
 #define VFIO_PCI_LIVEUPDATE_COMPATIBLE	"vfio-pci-v100"
 
 /* 0 is a buffer that was never frozen */
 #define VFIO_PCI_SER_VERSION	1
+
+#ifndef __ASSEMBLER__
 
 /* Upper limit of &struct vfio_pci_ser.size, bytes */
 #define VFIO_PCI_SER_MAX	65536
@@ -81,5 +85,7 @@ struct vfio_pci_ser {
 	__u8 msi_qmax;
 	__u8 reserved[3];
 };
+
+#endif /* !__ASSEMBLER__ */
 
 #endif /* _LINUX_KHO_ABI_VFIO_PCI_H */

@@ -19,6 +19,7 @@
  *   twice		preserved again by the kernel that got it back, for a third one
  *   discard		preserved, and nobody takes it back: FINISH brings it to rest
  *   vmms		several VMMs, of which only the first comes back at once
+ *   partly		preserved, but not all of it can be taken back
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -41,6 +42,7 @@ static const char * const scenarios[] = {
 	[CASE_TWICE] = "twice",
 	[CASE_DISCARD] = "discard",
 	[CASE_VMMS] = "vmms",
+	[CASE_PARTLY] = "partly",
 };
 
 static const char * const shares[] = {
@@ -70,6 +72,7 @@ struct vmm vmm = {
 	.append = "",
 	.irq = RX_NO_IRQ,
 	.late = 1,
+	.jumps = 2,
 	.luo = -1,
 };
 
@@ -96,14 +99,20 @@ static void __noreturn show_usage(const char *self)
 		"usage: %s --case CASE --stage N --device BDF [--device BDF]\n"
 		"	[--share session|iommufd|ioas|hwpt|nothing] [--interrupts msix|msi|intx]\n"
 		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
+		"	[--pressure] [--order mic] [--skip NIC] [--until s|m|i|c|b|r|a] [--finish] [--native]\n"
+		"	[--forge] [--memlock] [--again] [--jumps N]\n"
 		"	[--memory MB [--areas N] [--huge]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
-		"CASE is main, base, unpreserved, aborted, twice, discard or vmms. Stage 1\n"
-		"loads and starts IMAGE; stage 2 is for the kernel that this starts, with the same\n"
-		"options, and stage 3 of twice for the next. The devices are bound to\n"
-		"vfio-pci; --share is what several of them have in common.\n", self);
+		"CASE is main, base, unpreserved, aborted, twice, discard, vmms or partly.\n"
+		"Stage 1 loads and starts IMAGE; stage 2 is for the kernel that this starts, with the same\n"
+		"options, and the stages from 3 on of twice for the next --jumps. The devices are bound to\n"
+		"vfio-pci; --share is what several of them have in common.\n"
+		"For partly, --order is that of memfd, iommufd and cdev, --skip leaves one out,\n"
+		"--until kills a first VMM after that step (session, memfd, iommufd, cdev, bind,\n"
+		"restore, attach), --finish has nobody come, --native uses a discarded NIC with\n"
+		"the driver the kernel has for it.\n", self);
 	exit(KSFT_SKIP);
 }
 
@@ -125,6 +134,7 @@ static bool nr_nics_fits(void)
 {
 	switch (vmm.scenario) {
 	case CASE_MAIN:
+	case CASE_PARTLY:
 	case CASE_TWICE:
 		return vmm.nr_nics;
 	case CASE_UNPRESERVED:
@@ -134,6 +144,11 @@ static bool nr_nics_fits(void)
 	default:
 		return vmm.nr_nics == 1;
 	}
+}
+
+static int last_stage(void)
+{
+	return vmm.scenario == CASE_TWICE || vmm.again ? vmm.jumps + 1 : 2;
 }
 
 static void parse_options(int argc, char *argv[])
@@ -148,6 +163,16 @@ static void parse_options(int argc, char *argv[])
 		{ "share", required_argument, NULL, 'S' },
 		{ "interrupts", required_argument, NULL, 'q' },
 		{ "attempts", no_argument, NULL, 'A' },
+		{ "order", required_argument, NULL, 'O' },
+		{ "skip", required_argument, NULL, 'K' },
+		{ "until", required_argument, NULL, 'U' },
+		{ "finish", no_argument, NULL, 'F' },
+		{ "native", no_argument, NULL, 'N' },
+		{ "pressure", no_argument, NULL, 'P' },
+		{ "again", no_argument, NULL, 'E' },
+		{ "memlock", no_argument, NULL, 'M' },
+		{ "forge", no_argument, NULL, 'G' },
+		{ "jumps", required_argument, NULL, 'J' },
 		{ "others", required_argument, NULL, 'o' },
 		{ "late", required_argument, NULL, 'l' },
 		{ "memory", required_argument, NULL, 'm' },
@@ -197,6 +222,36 @@ static void parse_options(int argc, char *argv[])
 		case 'A':
 			vmm.attempts = true;
 			break;
+		case 'O':
+			vmm.order = optarg;
+			break;
+		case 'K':
+			vmm.skip |= BIT(strtoul(optarg, NULL, 0) % MAX_NICS);
+			break;
+		case 'U':
+			vmm.until = *optarg;
+			break;
+		case 'F':
+			vmm.finish = true;
+			break;
+		case 'N':
+			vmm.native = true;
+			break;
+		case 'P':
+			vmm.pressure = true;
+			break;
+		case 'E':
+			vmm.again = true;
+			break;
+		case 'M':
+			vmm.memlock = true;
+			break;
+		case 'G':
+			vmm.forge = true;
+			break;
+		case 'J':
+			vmm.jumps = atoi(optarg);
+			break;
 		case 'o':
 			vmm.others = pick(optarg, others, ARRAY_SIZE(others),
 					  argv[0]);
@@ -233,8 +288,10 @@ static void parse_options(int argc, char *argv[])
 	if (vmm.scenario == CASE_VMMS)
 		vmm.share = SHARE_NOTHING;
 
+	if (vmm.again && vmm.nr_nics != 1)
+		show_usage(argv[0]);
 	if (!nr_nics_fits() ||
-	    vmm.stage < 1 || vmm.stage > (vmm.scenario == CASE_TWICE ? 3 : 2) ||
+	    vmm.stage < 1 || vmm.stage > last_stage() ||
 	    optind != argc ||
 	    vmm.ring < SECOND_BUFFERS || vmm.ring > RX_MAX_RING || vmm.ring % 8 ||
 	    (vmm.stage == 1 && (!vmm.kernel || !vmm.initrd)))

@@ -4,8 +4,8 @@
  *
  * The first device given is one that can. Among the others, all bound to vfio-pci,
  * the tests look for one that shares its IOMMU group, one that firmware wants
- * memory mapped for, one with virtual functions, one with a variant driver, and
- * one without an IOMMU.
+ * memory mapped for, one with virtual functions, one with a variant driver, one
+ * with ATS, and one without an IOMMU.
  *
  * Each test attaches such a device to the same HWPT, sees -EOPNOTSUPP and the
  * reason in the log, has the good device do DMA, and preserves that one in the
@@ -132,6 +132,41 @@ static bool is_virtio(const char *bdf)
 
 	return !file_read(device_path(bdf, "vendor"), vendor, sizeof(vendor)) &&
 	       strtoul(vendor, NULL, 16) == PCI_VENDOR_ID_REDHAT_QUMRANET;
+}
+
+/* Config space as root sees it, behind the back of whoever drives the device. */
+static int config_access(const char *bdf, off_t pos, void *buf, size_t len, bool write)
+{
+	int fd = open(device_path(bdf, "config"), O_RDWR | O_CLOEXEC);
+	ssize_t ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = write ? pwrite(fd, buf, len, pos) : pread(fd, buf, len, pos);
+	close(fd);
+	return ret == len ? 0 : -EIO;
+}
+
+/* Where the ATS capability is, 0 if there is none. */
+static u16 ats_find(const char *bdf)
+{
+	u16 pos = PCI_CFG_SPACE_SIZE;
+	u32 header;
+	int n;
+
+	for (n = 0; pos >= PCI_CFG_SPACE_SIZE && n < 64; n++) {
+		if (config_access(bdf, pos, &header, sizeof(header), false))
+			return 0;
+		if (PCI_EXT_CAP_ID(header) == PCI_EXT_CAP_ID_ATS)
+			return pos;
+		pos = PCI_EXT_CAP_NEXT(header);
+	}
+	return 0;
+}
+
+static bool has_ats(const char *bdf)
+{
+	return ats_find(bdf);
 }
 
 static bool has_sriov(const char *bdf)
@@ -365,6 +400,44 @@ TEST_F(refuse_device, has_a_variant_driver)
 			     "cannot preserve: driver is not vfio-pci");
 	vfio_pci_device_cleanup(other);
 	EXPECT_EQ(0, device_bind(bdf, "vfio-pci"));
+}
+
+/* What the next kernel finds is what it has to go on with, and it cannot. */
+TEST_F(refuse_device, has_ats_set_up_by_another)
+{
+	struct vfio_pci_device *other;
+	const char *bdf;
+	u16 pos, good;
+	u16 bad[2];
+	int i;
+
+	bdf = find_other(has_ats);
+	if (!bdf)
+		SKIP(return, "no device with ATS");
+
+	other = other_open(&self->refuse.vm, bdf, NULL);
+	pos = ats_find(bdf) + PCI_ATS_CTRL;
+	ASSERT_EQ(0, config_access(bdf, pos, &good, sizeof(good), false));
+	ASSERT_EQ(PCI_ATS_CTRL_ENABLE, good);
+
+	/* Another translation unit; off while the driver has it on */
+	bad[0] = good | PCI_ATS_CTRL_STU(1);
+	bad[1] = 0;
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		ASSERT_EQ(0, config_access(bdf, pos, &bad[i], sizeof(bad[i]), true));
+		expect_other_refused(_metadata, &self->refuse, other,
+				     "ATS is not as the driver has set it up");
+		ASSERT_EQ(0, config_access(bdf, pos, &good, sizeof(good), true));
+		ASSERT_EQ(0, __vfio_device_attach_iommufd_pt(other->fd, self->refuse.vm.hwpt_id));
+	}
+
+	/* As it was, it is like any other */
+	EXPECT_EQ(0, vm_preserve_all(&self->refuse.vm));
+	EXPECT_EQ(0, vm_preserve(&self->refuse.vm, other->fd, TOKEN_OTHER));
+	EXPECT_NE(0, config_access(bdf, pos, &bad[0], sizeof(bad[0]), true));
+
+	EXPECT_LE(0, refuse_new_session(&self->refuse));
+	vfio_pci_device_cleanup(other);
 }
 
 TEST_F(refuse_device, has_virtual_functions)

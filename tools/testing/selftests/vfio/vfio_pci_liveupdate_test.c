@@ -10,7 +10,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -300,6 +302,80 @@ TEST_F(liveupdate, preserve_detached)
 	ASSERT_EQ(0, close(vm->session));
 	vm->session = -1;
 	expect_free(_metadata, vm, other);
+}
+
+#define DEBUGFS	"/sys/kernel/debug/iommu/liveupdate"
+#define TRACING	"/sys/kernel/debug/tracing"
+#define EVENTS	TRACING "/events/iommu_liveupdate/enable"
+
+static bool file_says(const char *path, const char *text)
+{
+	static char content[SZ_64K];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = 0, ret = -1;
+
+	VFIO_ASSERT_GE(fd, 0);
+	while (len < SZ_64K - 1 &&
+	       (ret = read(fd, content + len, SZ_64K - 1 - len)) > 0)
+		len += ret;
+	VFIO_ASSERT_EQ(ret, 0);
+	close(fd);
+
+	content[len] = 0;
+	return strstr(content, text);
+}
+
+static void file_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+	VFIO_ASSERT_GE(fd, 0);
+	VFIO_ASSERT_EQ(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* What is preserved, while it is. */
+TEST_F(liveupdate, seen_in_debugfs)
+{
+	struct vm *vm = &self->vm;
+	char device[64];
+
+	if (access(DEBUGFS, R_OK))
+		SKIP(return, "no " DEBUGFS);
+
+	snprintf_assert(device, sizeof(device), "device %s domain=", device_bdf);
+	EXPECT_FALSE(file_says(DEBUGFS, "outgoing"));
+	ASSERT_EQ(0, vm_preserve_all(vm));
+	EXPECT_TRUE(file_says(DEBUGFS, "outgoing frozen=no"));
+	EXPECT_TRUE(file_says(DEBUGFS, device));
+	EXPECT_TRUE(file_says(DEBUGFS, " tables="));
+	ASSERT_EQ(0, close(vm->session));
+	vm->session = -1;
+	EXPECT_FALSE(file_says(DEBUGFS, "outgoing"));
+}
+
+TEST_F(liveupdate, traced)
+{
+	struct vm *vm = &self->vm;
+	char device[64];
+
+	if (access(EVENTS, W_OK))
+		SKIP(return, "no " EVENTS);
+
+	snprintf_assert(device, sizeof(device),
+			"liveupdate_preserve_device: device=%s", device_bdf);
+	file_write(TRACING "/trace", "");
+	file_write(EVENTS, "1");
+	EXPECT_FALSE(file_says(TRACING "/trace", device));
+	EXPECT_EQ(0, vm_preserve_all(vm));
+	EXPECT_EQ(0, close(vm->session));
+	vm->session = -1;
+	file_write(EVENTS, "0");
+
+	EXPECT_TRUE(file_says(TRACING "/trace", "liveupdate_preserve_domain: domain="));
+	EXPECT_TRUE(file_says(TRACING "/trace", device));
+	EXPECT_TRUE(file_says(TRACING "/trace", "liveupdate_unpreserve_device: "));
+	EXPECT_TRUE(file_says(TRACING "/trace", "liveupdate_unpreserve_domain: "));
 }
 
 int main(int argc, char *argv[])

@@ -42,6 +42,8 @@ static void nic_arrange(struct nic *nic)
 	nic->ring = min(vmm.ring, nic->ops->max_ring);
 	if (vmm.scenario == CASE_UNPRESERVED && nic != first)
 		nic->ring = min_t(u32, nic->ring, MAX_UNPRESERVED_RING);
+	if (vmm.scenario == CASE_PARTLY)
+		nic->ring = min_t(u32, nic->ring, 2 * MAX_UNPRESERVED_RING);
 	nic->iova = vmm.iova + nic->id * NIC_IOVA;
 
 	nic->stream.nic = nic->id;

@@ -86,14 +86,21 @@ static void try_everything(struct nic *nic)
 }
 
 /* What was under way when the device stopped comes first, and does not count. */
-static void nic_use_anew(struct nic *nic)
+void nic_use_anew(struct nic *nic)
 {
 	long long start;
 
 	control_mark("reopen");
+	control_step("use the device anew");
+	if (!has_driver(nic)) {
+		must(write_attr(nic, "driver_override", "vfio-pci"), "override driver");
+		must(write_name(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci");
+	}
 	nic_open(nic);
 	nic_map(nic);
 	nic_queue_init(nic);
+	/* Its memory may have been that of another device. */
+	control_scan();
 	must(nic->ops->start(&nic->rx), "start receiving on NIC %u", nic->id);
 
 	start = now_ms();
@@ -158,9 +165,6 @@ void new_kernel_discard(struct nic *nic)
 	control_pause(nic->id);
 	control_mark("quiet");
 
-	control_step("use the device anew");
-	if (!has_driver(nic))
-		must(write_name(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci");
 	nic_use_anew(nic);
 	control_mark("reopened frames=%u", FRAMES_NEW);
 	test_pass("the device can be used anew");

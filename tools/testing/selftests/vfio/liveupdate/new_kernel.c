@@ -87,6 +87,16 @@ static void nic_restore(struct nic *nic)
 		control_fail(0, "in the IOAS of NIC %u", nic->iommufd_of->id);
 }
 
+/* The device is attached: use it as any other. */
+void nic_set_up(struct nic *nic, int cdev)
+{
+	nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
+	nic->device->fd = cdev;
+	control_step("set up retrieved NIC %u", nic->id);
+	vfio_pci_device_setup(nic->device);
+	nic_irq_setup(nic);
+}
+
 /* Get everything back. The devices are receiving all the while. */
 void nics_retrieve(struct vmm_session *session)
 {
@@ -109,6 +119,7 @@ void nics_retrieve(struct vmm_session *session)
 		cdevs[nic->id] = retrieve_fd("cdev", nic, TOKEN_CDEV(nic));
 	control_mark("retrieve-end");
 
+	pressure_apply(session, "retrieved");
 	while (session_nic_next(session, &nic))
 		must(__vfio_device_bind_iommufd_id(cdevs[nic->id],
 						   nic->iommu->iommufd,
@@ -127,11 +138,7 @@ void nics_retrieve(struct vmm_session *session)
 
 	while (session_nic_next(session, &nic)) {
 		nic->iommu->ioas_id = nic->ioas_id;
-		nic->device = vfio_pci_device_alloc(nic->bdf, nic->iommu);
-		nic->device->fd = cdevs[nic->id];
-		control_step("set up retrieved NIC %u", nic->id);
-		vfio_pci_device_setup(nic->device);
-		nic_irq_setup(nic);
+		nic_set_up(nic, cdevs[nic->id]);
 	}
 }
 
@@ -401,6 +408,7 @@ void nics_end_main(struct vmm_session *session)
 	u32 done = 0;
 
 	nics_receive_second(session);
+	pressure_apply(session, "attached");
 	session_finish(session);
 
 	while (session_nic_next(session, &nic))
@@ -526,6 +534,9 @@ void new_kernel(void)
 		break;
 	case CASE_DISCARD:
 		new_kernel_discard(&vmm.nics[0]);
+		break;
+	case CASE_PARTLY:
+		new_kernel_partly(&vmm.sessions[0]);
 		break;
 	case CASE_BASE:
 	case CASE_ABORTED:

@@ -52,13 +52,16 @@ static inline int hwpt_restore(int iommufd, __u64 token, __u32 *hwpt_id,
 		.size = sizeof(args),
 		.hwpt_token = token,
 	};
+	int ret = 0;
 
 	if (ioctl(iommufd, IOMMU_HWPT_LIVEUPDATE_RESTORE, &args))
-		return -errno;
+		ret = -errno;
+	if (ret && ret != -EEXIST)
+		return ret;
 
 	*hwpt_id = args.out_hwpt_id;
 	*ioas_id = args.out_ioas_id;
-	return 0;
+	return ret;
 }
 
 #endif /* SELFTESTS_VFIO_LIVEUPDATE_UAPI_H */

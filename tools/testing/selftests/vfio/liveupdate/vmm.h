@@ -20,6 +20,10 @@
 #define TOKEN_SECOND(_nic)	((_nic)->slot * 10 + 6)
 #define TOKEN_BULK(_nic)	((_nic)->slot * 10 + 7)
 
+/* Of the session */
+#define TOKEN_KERNEL	10001
+#define TOKEN_INITRD	10002
+
 /* How many frames to see before moving on; less with a short ring. */
 #define FRAMES_BEFORE	1000
 #define FRAMES_AFTER	2000
@@ -44,6 +48,7 @@ enum scenario {
 	CASE_TWICE,
 	CASE_DISCARD,
 	CASE_VMMS,
+	CASE_PARTLY,
 };
 
 /* What several NICs have in common. */
@@ -131,6 +136,16 @@ struct vmm {
 	u32 nr_nics;
 	struct vmm_session sessions[MAX_NICS];
 	u32 nr_sessions;
+	const char *order;		/* of files, see partly.c */
+	u32 skip;			/* NICs nobody asks for, a bit each */
+	char until;			/* step after which a first VMM dies */
+	bool finish;			/* and nobody comes after it */
+	bool native;			/* use a discarded NIC with its own driver */
+	bool pressure;			/* on memory, see pressure.c */
+	bool again;			/* the next update after a lost one */
+	bool memlock;			/* is short at first */
+	bool forge;			/* interrupts, by the last NIC */
+	int jumps;			/* of twice */
 	bool attempts;			/* try to take devices away */
 	u32 memory_mb;			/* more memory, see bulk.c */
 	u32 areas;
@@ -159,12 +174,16 @@ void session_finish(struct vmm_session *session);
 void session_close(struct vmm_session *session);
 int preserve_fd(const char *what, struct nic *nic, int fd, u64 token);
 int preserve_all(struct vmm_session *session);
+int images_preserve(struct nic *nic);
+void images_retrieve(struct nic *nic);
+void __noreturn update_again(struct vmm_session *session);
 void __noreturn kexec_jump(void);
 int kexec_try(void);
 
 void nic_open(struct nic *nic);
 void nic_map(struct nic *nic);
 int retrieve_fd(const char *what, struct nic *nic, u64 token);
+void nic_set_up(struct nic *nic, int cdev);
 void nics_retrieve(struct vmm_session *session);
 void nics_resume(struct vmm_session *session, u32 count);
 void nics_end_main(struct vmm_session *session);
@@ -208,8 +227,13 @@ void test_pass(const char *what);
 void __noreturn old_kernel(void);
 void new_kernel(void);
 void new_kernel_twice(struct vmm_session *session);
+void new_kernel_last(struct vmm_session *session);
 void new_kernel_vmms(void);
+void new_kernel_partly(struct vmm_session *session);
 void new_kernel_discard(struct nic *nic);
+void nic_use_anew(struct nic *nic);
+void nic_use_native(struct nic *nic);
+void pressure_apply(struct vmm_session *session, const char *when);
 u64 mem_free(void);
 
 #endif /* SELFTESTS_VFIO_LIVEUPDATE_VMM_H */
