@@ -6,12 +6,14 @@
  * and what came from the one before and is not finished, a line each:
  *
  *   outgoing frozen=no
- *     unit 0xfed90000 segment=0000 mode=legacy devices=1
- *     domain 1 unit=0xfed90000 format=vtdss levels=4 tables=37 bytes=151552 devices=1
- *     device 0000:00:04.0 domain=1 did=5
+ *     unit BASE segment=SEGMENT mode=legacy|scalable devices=N
+ *     domain KEY unit=BASE format=vtdss|x86_64 levels=N tables=N bytes=N devices=N
+ *     device BDF domain=KEY did=N
  *   incoming readable=yes
- *     ...
- *     device 0000:00:04.0 domain=1 did=5 state=held
+ *     ... and instead of the number of devices
+ *     unit ... adopted=yes|no
+ *     domain ... state=no-device-yet|held|given-back
+ *     device ... state=not-there-yet|held|claimed|bound|done|blocked
  *
  * Bytes are those of the page table, which is all that a domain holds here: the
  * memory it maps belongs to memfds.

@@ -25,7 +25,7 @@ Variables:
   DAMAGE=           what is damaged in the hand-over, between the two kernels
                     (build/vm/dmawatch --damages lists what there is)
   REASON=           for CASE=refused: what the kernel log has to say
-  DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, with ATS),
+  DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, ATS behind ports),
                     virtio-noats and nvme, up to 32, with commas between;
                     igb*8 is eight of them
   PLACE=root        where they sit: on the root bus, port (each behind a root

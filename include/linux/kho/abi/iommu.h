@@ -27,7 +27,7 @@
  * This layout is a contract between two kernels. A change of layout or meaning
  * is a new IOMMU_LIVEUPDATE_ABI_VERSION. All fields are fixed width, naturally
  * aligned and explicitly padded; reserved fields are written as 0 and checked
- * to be 0. None of it is trusted: the validators in drivers/iommu/liveupdate.c
+ * to be 0. None of it is trusted: the validators in drivers/iommu/liveupdate-abi.c
  * check each entry before it is used.
  */
 

@@ -23,7 +23,7 @@
  * This layout is a contract between two kernels. A change of layout or meaning
  * is a new PCI_LIVEUPDATE_ABI_VERSION. All fields are fixed width, naturally
  * aligned and explicitly padded; reserved fields are written as 0 and checked
- * to be 0. None of it is trusted: drivers/pci/liveupdate.c checks each entry
+ * to be 0. None of it is trusted: drivers/pci/liveupdate_incoming.c checks each entry
  * before it is used.
  */
 

@@ -20,14 +20,14 @@
 #define FRAMES_NEW	500
 #define LEFTOVER_MS	300
 
-static int write_name(const char *path, const char *name)
+int sysfs_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int ret = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (write(fd, name, strlen(name)) < 0)
+	if (write(fd, text, strlen(text)) < 0)
 		ret = -errno;
 	close(fd);
 	return ret;
@@ -38,7 +38,7 @@ static int write_attr(struct nic *nic, const char *attr, const char *text)
 	char path[128];
 
 	snprintf_assert(path, sizeof(path), DEVICE "%s", nic->bdf, attr);
-	return write_name(path, text);
+	return sysfs_write(path, text);
 }
 
 static bool has_driver(struct nic *nic)
@@ -67,13 +67,13 @@ static void try_everything(struct nic *nic)
 	 * Drivers cannot refuse to go, but the device runs on without one, and
 	 * no other driver may have it.
 	 */
-	control_info("unbind_errno=%d", -write_name(DRIVERS "vfio-pci/unbind", nic->bdf));
+	control_info("unbind_errno=%d", -sysfs_write(DRIVERS "vfio-pci/unbind", nic->bdf));
 	if (!has_driver(nic)) {
 		control_info("command_unbound=%#x", nic_command_read(nic));
 		must(write_attr(nic, "driver_override", OTHER), "override driver");
-		must_fail("other_driver", write_name(DRIVERS OTHER "/bind", nic->bdf), -EBUSY);
+		must_fail("other_driver", sysfs_write(DRIVERS OTHER "/bind", nic->bdf), -EBUSY);
 		must(write_attr(nic, "driver_override", "vfio-pci"), "override driver");
-		must(write_name(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci again");
+		must(sysfs_write(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci again");
 	}
 	must_fail("bind_again", nic_bind_new(nic), -EBUSY);
 
@@ -94,7 +94,7 @@ void nic_use_anew(struct nic *nic)
 	control_step("use the device anew");
 	if (!has_driver(nic)) {
 		must(write_attr(nic, "driver_override", "vfio-pci"), "override driver");
-		must(write_name(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci");
+		must(sysfs_write(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci");
 	}
 	nic_open(nic);
 	nic_map(nic);

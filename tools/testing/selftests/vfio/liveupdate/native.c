@@ -5,7 +5,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,28 +21,15 @@
 #define FRAMES_NATIVE	200
 #define PATIENCE_MS	10000
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 static void probe(struct nic *nic, const char *driver)
 {
 	char path[PATH_MAX];
 
 	snprintf_assert(path, sizeof(path), DEVICES "/%s/driver/unbind", nic->bdf);
-	write_text(path, nic->bdf);
+	sysfs_write(path, nic->bdf);
 	snprintf_assert(path, sizeof(path), DEVICES "/%s/driver_override", nic->bdf);
-	must(write_text(path, driver), "override driver of NIC %u", nic->id);
-	must(write_text("/sys/bus/pci/drivers_probe", nic->bdf), "probe NIC %u", nic->id);
+	must(sysfs_write(path, driver), "override driver of NIC %u", nic->id);
+	must(sysfs_write("/sys/bus/pci/drivers_probe", nic->bdf), "probe NIC %u", nic->id);
 }
 
 /* The name of its network interface */

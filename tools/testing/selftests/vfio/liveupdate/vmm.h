@@ -230,6 +230,7 @@ void new_kernel_twice(struct vmm_session *session);
 void new_kernel_last(struct vmm_session *session);
 void new_kernel_vmms(void);
 void new_kernel_partly(struct vmm_session *session);
+int sysfs_write(const char *path, const char *text);
 void new_kernel_discard(struct nic *nic);
 void nic_use_anew(struct nic *nic);
 void nic_use_native(struct nic *nic);
