@@ -5,8 +5,9 @@
  * field of one structure is changed in the machine's memory.
  *
  * From LUO's page, which says what it is, every other one is found by following
- * pointers as the new kernel does. Offsets are those of include/linux/kho/abi;
- * before anything is changed the field has to hold what it should.
+ * pointers as the new kernel does. Offsets are those of include/linux/kho/abi, in
+ * the versions that stand here: with another one nothing is changed, and the case
+ * fails.
  */
 #define _GNU_SOURCE
 #include <stdlib.h>
@@ -19,6 +20,11 @@
 #define ADDR_MASK	0x000ffffffffff000ULL
 #define NAME_LEN	48
 #define NO_RAM		0x0000123456789000ULL	/* a page where there is none */
+
+#define IOMMU_VERSION	0x103
+#define IOMMUFD_VERSION	0x101
+#define PCI_VERSION	0x100
+#define VFIO_VERSION	1
 
 /* Structures: the first of their kind, unless it says otherwise. */
 enum place {
@@ -33,6 +39,8 @@ enum how { SET, FLIP, ADD };
 
 /* Entries of a KHO block come after its header. */
 #define BLOCK		16
+/* Of struct iommu_liveupdate_domain_ser: where its struct iommu_pt_ser is */
+#define PT		(BLOCK + 56)
 
 static const struct damage {
 	const char *name;
@@ -53,10 +61,10 @@ static const struct damage {
 	{ "unit-root", UNITS, BLOCK + 32, 8, ADD, 4096 },
 	{ "unit-mode", UNITS, BLOCK + 4, 4, FLIP, 1 },
 	{ "domain-key", DOMAINS, BLOCK, 8, SET, 0 },
-	{ "domain-top", DOMAINS, BLOCK + 48, 8, SET, 0x100000 },
-	{ "domain-tables", DOMAINS, BLOCK + 56, 8, ADD, 1 },
-	{ "domain-format", DOMAINS, BLOCK + 64, 4, SET, 3 },
-	{ "domain-width", DOMAINS, BLOCK + 73, 1, SET, 64 },
+	{ "domain-top", DOMAINS, PT, 8, SET, 0x100000 },
+	{ "domain-tables", DOMAINS, PT + 8, 8, ADD, 1 },
+	{ "domain-format", DOMAINS, PT + 16, 4, SET, 3 },
+	{ "domain-width", DOMAINS, PT + 25, 1, SET, 64 },
 	{ "device-domain", DEVICES, BLOCK + 8, 8, SET, 77 },
 	{ "device-rid", DEVICES, BLOCK + 20, 4, FLIP, 1 },
 	{ "device-did", DEVICES, BLOCK + 24, 4, ADD, 1 },
@@ -117,6 +125,14 @@ static uint64_t u64_at(const uint8_t *p, unsigned int off)
 
 	memcpy(&v, p + off, sizeof(v));
 	return v;
+}
+
+/* What starts with its version, if it is the one this file knows */
+static uint8_t *versioned(uint8_t *p, uint32_t version)
+{
+	if ((uint32_t)u64_at(p, 0) != version && !wrong)
+		wrong = "a structure has another version than damage.c";
+	return p;
 }
 
 /* struct luo_ser: its name, the number of the update, sessions, FLBs. */
@@ -197,7 +213,7 @@ static uint8_t *last_leaf(uint64_t table, unsigned int level)
 
 static uint8_t *find_iommu(const uint8_t *luo, enum place place)
 {
-	uint8_t *top = at(find_flb(luo, "iommu-liveupdate"));
+	uint8_t *top = versioned(at(find_flb(luo, "iommu-liveupdate")), IOMMU_VERSION);
 	uint8_t *units = at(u64_at(top, 32)), *domains = at(u64_at(top, 40));
 	uint8_t *devices = at(u64_at(top, 48)), *root, *context;
 	int scalable = u64_at(units, BLOCK) >> 32 & 1;
@@ -212,10 +228,9 @@ static uint8_t *find_iommu(const uint8_t *luo, enum place place)
 	case ROOT:	return root;
 	case CONTEXT:	return context;
 	case ZERO_PAGE:	return at(u64_at(top, 56));
-	case TABLE:	return at(u64_at(domains, BLOCK + 48));
+	case TABLE:	return at(u64_at(domains, PT));
 	case LEAF:
-		return last_leaf(u64_at(domains, BLOCK + 48),
-				 domains[BLOCK + 72]);
+		return last_leaf(u64_at(domains, PT), domains[PT + 24]);
 	default:
 		if (!scalable)
 			wrong = "there are no PASIDs in this mode";
@@ -225,7 +240,8 @@ static uint8_t *find_iommu(const uint8_t *luo, enum place place)
 
 static uint8_t *find_iommufd(const uint8_t *luo, enum place place)
 {
-	uint8_t *top = at(u64_at(find_file(luo, "iommufd-v100"), NAME_LEN));
+	uint8_t *top = versioned(at(u64_at(find_file(luo, "iommufd-v100"), NAME_LEN)),
+				 IOMMUFD_VERSION);
 
 	if (place == IOMMUFD)
 		return top;
@@ -244,12 +260,13 @@ static uint8_t *find(enum place place)
 	switch (place) {
 	case PCI:
 	case PCI_DEVICES:
-		pci = at(find_flb(luo, "pci-liveupdate"));
+		pci = versioned(at(find_flb(luo, "pci-liveupdate")), PCI_VERSION);
 		return place == PCI ? pci : at(u64_at(pci, 16));
 	case IOMMUFD ... AREAS:
 		return find_iommufd(luo, place);
 	case VFIO:
-		return at(u64_at(find_file(luo, "vfio-pci-v100"), NAME_LEN));
+		return versioned(at(u64_at(find_file(luo, "vfio-pci-v100"), NAME_LEN)),
+				 VFIO_VERSION);
 	case MEMFD:
 		return at(u64_at(find_file(luo, "memfd-v2"), NAME_LEN));
 	case IOMMUFD_ENTRY:

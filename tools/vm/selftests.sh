@@ -75,7 +75,8 @@ pack_kexec_test()
 run_all()
 {
 	name=$1 kernel=$2 file=$3
-	append="$common_append kho=on liveupdate=on"
+	# Results and kernel log share the console: below warnings it is silent
+	append="$common_append kho=on liveupdate=on loglevel=5"
 	: >"$file.tmp"
 
 	say "$name kernel: liveupdate"
