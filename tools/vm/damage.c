@@ -29,7 +29,7 @@
 /* Structures: the first of their kind, unless it says otherwise. */
 enum place {
 	IOMMU, UNITS, DOMAINS, DEVICES,		/* of the IOMMU core; blocks */
-	ROOT, CONTEXT, PASID_TABLE, TABLE, LEAF, ZERO_PAGE,
+	ROOT, CONTEXT, PASID_TABLE, TABLE, LEAF, INNER_LEAF, ZERO_PAGE,
 	PCI, PCI_DEVICES,
 	IOMMUFD, HWPTS, IOASES, ALLOWED, FILES, PAGES, AREAS,
 	VFIO, MEMFD, IOMMUFD_ENTRY,
@@ -77,6 +77,7 @@ static const struct damage {
 	{ "pasid-second", PASID_TABLE, 64, 8, SET, 0x81 },
 	{ "table-stranger", TABLE, 511 * 8, 8, SET, 0x100003 },
 	{ "leaf", LEAF, 0, 8, FLIP, 4096 },
+	{ "leaf-inside", INNER_LEAF, 0, 8, FLIP, 4096 },
 	{ "zero-page", ZERO_PAGE, 8, 8, SET, 1 },
 	/* struct pci_liveupdate_ser and struct pci_liveupdate_dev_ser */
 	{ "pci-version", PCI, 0, 4, SET, 0x7fff },
@@ -192,8 +193,11 @@ static uint8_t *find_context(uint8_t *root, uint32_t rid, int scalable)
 	return scalable ? table + (devfn & 127) * 32 : table + devfn * 16;
 }
 
-/* The last entry of a page table that maps something */
-static uint8_t *last_leaf(uint64_t table, unsigned int level)
+/*
+ * The last entry of a page table that maps something, or, counting from it, an entry
+ * of the same table that is further inside
+ */
+static uint8_t *last_leaf(uint64_t table, unsigned int level, int inside)
 {
 	uint8_t *p = at(table);
 	int i;
@@ -203,11 +207,13 @@ static uint8_t *last_leaf(uint64_t table, unsigned int level)
 
 		if (!(e & 3))
 			continue;
-		if (!level || (e & 0x80))
-			return p + i * 8;
-		return last_leaf(e & ADDR_MASK, level - 1);
+		if (level && !(e & 0x80))
+			return last_leaf(e & ADDR_MASK, level - 1, inside);
+		if (i < inside || (inside && level))
+			break;
+		return p + (i - inside) * 8;
 	}
-	wrong = "the page table maps nothing";
+	wrong = "the page table maps nothing there";
 	return p;
 }
 
@@ -230,7 +236,9 @@ static uint8_t *find_iommu(const uint8_t *luo, enum place place)
 	case ZERO_PAGE:	return at(u64_at(top, 56));
 	case TABLE:	return at(u64_at(domains, PT));
 	case LEAF:
-		return last_leaf(u64_at(domains, PT), domains[PT + 24]);
+	case INNER_LEAF:
+		return last_leaf(u64_at(domains, PT), domains[PT + 24],
+				 place == LEAF ? 0 : 8);
 	default:
 		if (!scalable)
 			wrong = "there are no PASIDs in this mode";
