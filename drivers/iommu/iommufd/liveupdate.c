@@ -22,10 +22,10 @@
  * iommufd which is allowed to claim them (liveupdate_retrieve.c); binding a
  * device does that. IOMMU_HWPT_LIVEUPDATE_RESTORE then rebuilds IOAS and HWPT
  * around the live table (liveupdate_restore.c): the page table is what it is,
- * and the rest is made to match, after comparing it with the memory of the
- * memfds (liveupdate_check.c, liveupdate_area.c). Attaching the device to the
- * restored HWPT touches no hardware. After FINISH nothing is special about any
- * of it, and it can all be done again.
+ * and the rest is made to match (liveupdate_area.c). That it is the memory of the
+ * memfds is found out afterwards (liveupdate_settle.c, liveupdate_check.c).
+ * Attaching the device to the restored HWPT touches no hardware. After FINISH
+ * nothing is special about any of it, and it can all be done again.
  *
  * Whatever was not restored when the session is finished is ended there: the
  * devices are blocked, then the tables and the memory freed.

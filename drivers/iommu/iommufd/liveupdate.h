@@ -142,13 +142,23 @@ bool iommufd_liveupdate_top_valid(const struct iommufd_liveupdate_ser *ser);
 int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
 				unsigned long last,
 				struct iommufd_liveupdate_run *run);
-int iommufd_liveupdate_check_area(struct iopt_area *area,
-				  struct iopt_pages *pages,
-				  struct iommu_domain *domain);
+int iommufd_liveupdate_check_held(struct iopt_pages *pages, unsigned long index);
+int iommufd_liveupdate_check_range(struct iopt_area *area,
+				   struct iopt_pages *pages,
+				   struct iommu_domain *domain,
+				   unsigned long index, unsigned long last);
+long iommufd_liveupdate_pin_run(struct iopt_pages *pages, unsigned long index,
+				unsigned long last);
 int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 				  struct iopt_pages *pages, unsigned long iova,
 				  unsigned long offset, unsigned long length,
 				  int iommu_prot);
+void iommufd_liveupdate_release_area(struct io_pagetable *iopt,
+				     struct iopt_area *area, bool unmap);
 void iommufd_liveupdate_abandon_areas(struct io_pagetable *iopt);
+
+int iommufd_liveupdate_pin_all(struct iopt_pages *pages);
+void iommufd_liveupdate_settle_later(struct io_pagetable *iopt);
+void iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx);
 
 #endif

@@ -7,7 +7,8 @@
  * make everything around the page table what the ordinary way would have made
  * it, so that unmapping later finds what it expects: one pin and one charge for
  * each page of an iopt_pages, however many of its areas cover it, and a domain
- * to read the pages back from.
+ * to read the pages back from. The charge comes
+ * first, the pins and most of the comparing can wait, see liveupdate_settle.c.
  *
  * The pins are taken in place, on the folios the page cache has. Not by
  * memfd_pin_folios(), which may migrate them first, or fill holes.
@@ -37,38 +38,55 @@ static void iommufd_liveupdate_unpin(struct iopt_pages *pages,
 	}
 }
 
+/**
+ * iommufd_liveupdate_pin_run() - Pin pages of one folio
+ * @pages: Pages of type IOPT_ADDRESS_FILE
+ * @index: First page, in units of PAGE_SIZE from the start of @pages
+ * @last:  Last page of interest
+ *
+ * Return: Number of pages pinned; -EINVAL if the file has no page there, or one
+ * that nobody held; -ENOMEM if it has too many pins.
+ */
+long iommufd_liveupdate_pin_run(struct iopt_pages *pages, unsigned long index,
+				unsigned long last)
+{
+	struct iommufd_liveupdate_run run;
+	int rc;
+
+	rc = iommufd_liveupdate_next_run(pages, index, last, &run);
+	if (rc)
+		return rc;
+	/*
+	 * The memfd has them pinned from retrieve to finish. Without that they
+	 * could have moved before we got here.
+	 */
+	if (folio_maybe_dma_pinned(run.folio))
+		rc = folio_add_pins(run.folio, run.npages);
+	else
+		rc = -EINVAL;
+	folio_put(run.folio);
+	return rc ?: run.npages;
+}
+
 static int iommufd_liveupdate_pin(struct iopt_pages *pages,
 				  unsigned long start, unsigned long last)
 {
-	struct iommufd_liveupdate_run run;
 	unsigned long index = start;
-	int rc;
 
 	while (index <= last) {
-		rc = iommufd_liveupdate_next_run(pages, index, last, &run);
-		if (rc)
-			goto err_unpin;
-		/*
-		 * The memfd has them pinned from retrieve to finish. Without
-		 * that they could have moved before we got here.
-		 */
-		if (folio_maybe_dma_pinned(run.folio))
-			rc = folio_add_pins(run.folio, run.npages);
-		else
-			rc = -EINVAL;
-		folio_put(run.folio);
-		if (rc)
-			goto err_unpin;
-		pages->npinned += run.npages;
-		index += run.npages;
+		long rc = iommufd_liveupdate_pin_run(pages, index, last);
+
+		if (rc < 0) {
+			if (index != start)
+				iommufd_liveupdate_unpin(pages, start,
+							 index - 1);
+			return rc;
+		}
+		pages->npinned += rc;
+		index += rc;
 		cond_resched();
 	}
 	return 0;
-
-err_unpin:
-	if (index != start)
-		iommufd_liveupdate_unpin(pages, start, index - 1);
-	return rc;
 }
 
 /* Unpin what no other area covers. The area is not in the domains_itree. */
@@ -81,13 +99,23 @@ static void iommufd_liveupdate_unpin_area(struct iopt_pages *pages,
 	lockdep_assert_held(&pages->mutex);
 
 	interval_tree_for_each_double_span(&span, &pages->access_itree,
-					   &pages->domains_itree, start, last)
-		if (!span.is_used)
+					   &pages->domains_itree, start, last) {
+		unsigned long end = span.last_hole + 1;
+
+		if (span.is_used)
+			continue;
+		if (pages->liveupdate_unpinned)
+			end = clamp(pages->liveupdate_next, span.start_hole,
+				    end);
+		if (end != span.start_hole)
 			iommufd_liveupdate_unpin(pages, span.start_hole,
-						 span.last_hole);
+						 end - 1);
+		/* These only counted as pinned */
+		pages->npinned -= span.last_hole + 1 - end;
+	}
 }
 
-/* Pin what no other area covers, and charge for it */
+/* Pin what no other area covers, or leave that for later, and charge for it */
 static int iommufd_liveupdate_pin_area(struct iopt_pages *pages,
 				       unsigned long start, unsigned long last)
 {
@@ -102,6 +130,10 @@ static int iommufd_liveupdate_pin_area(struct iopt_pages *pages,
 					   &pages->domains_itree, start, last) {
 		if (span.is_used)
 			continue;
+		if (pages->liveupdate_unpinned) {
+			pages->npinned += span.last_hole - span.start_hole + 1;
+			continue;
+		}
 		rc = iommufd_liveupdate_pin(pages, span.start_hole,
 					    span.last_hole);
 		if (rc) {
@@ -125,6 +157,53 @@ err_unpin:
 	return rc;
 }
 
+/*
+ * Can the pins of the pages of @iopt wait? Only while nobody else has areas of
+ * these pages: who is pinned and who is not is known for all of them at once.
+ */
+static int iommufd_liveupdate_start_pins(struct io_pagetable *iopt,
+					 struct iopt_pages *pages)
+{
+	lockdep_assert_held(&pages->mutex);
+
+	if (pages->liveupdate_unpinned == iopt)
+		return 0;
+	/* Shared with an IOAS that was restored before this one */
+	if (pages->liveupdate_unpinned)
+		return iommufd_liveupdate_pin_all(pages);
+	if (RB_EMPTY_ROOT(&pages->domains_itree.rb_root) &&
+	    RB_EMPTY_ROOT(&pages->access_itree.rb_root)) {
+		pages->liveupdate_unpinned = iopt;
+		pages->liveupdate_next = 0;
+	}
+	return 0;
+}
+
+/* What can be seen at once of a memfd or a table that is another one */
+static int iommufd_liveupdate_check_ends(struct iopt_area *area,
+					 struct iopt_pages *pages)
+{
+	unsigned long ends[] = { iopt_area_index(area),
+				 iopt_area_last_index(area) };
+	struct iommu_domain *domain;
+	unsigned long index;
+	unsigned int i;
+	int rc;
+
+	for (i = 0; i != ARRAY_SIZE(ends); i++) {
+		rc = iommufd_liveupdate_check_held(pages, ends[i]);
+		if (rc)
+			return rc;
+		xa_for_each(&area->iopt->domains, index, domain) {
+			rc = iommufd_liveupdate_check_range(area, pages, domain,
+							    ends[i], ends[i]);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
 /**
  * iommufd_liveupdate_adopt_area() - Make an area for what is mapped already
  * @iopt:       Table that has all its domains
@@ -134,8 +213,8 @@ err_unpin:
  * @length:     Length in bytes
  * @iommu_prot: Permissions
  *
- * Every domain is compared with the page cache before anything is changed.
- * Nothing is mapped or unmapped, also if it fails.
+ * Both ends of it are compared with the page cache before anything is changed,
+ * the rest has to be settled. Nothing is mapped or unmapped, also if it fails.
  *
  * Context: domains_rwsem and iova_rwsem of @iopt are held for writing.
  * Return: 0; -EINVAL if a domain maps something else; -ENOMEM, also when the
@@ -146,9 +225,7 @@ int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 				  unsigned long offset, unsigned long length,
 				  int iommu_prot)
 {
-	struct iommu_domain *domain;
 	struct iopt_area *area;
-	unsigned long index;
 	int rc;
 
 	lockdep_assert_held_write(&iopt->domains_rwsem);
@@ -167,24 +244,31 @@ int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 		goto err_free;
 
 	mutex_lock(&pages->mutex);
-	xa_for_each(&iopt->domains, index, domain) {
-		rc = iommufd_liveupdate_check_area(area, pages, domain);
-		if (rc)
-			goto err_unlock;
-	}
+	rc = iommufd_liveupdate_check_ends(area, pages);
+	if (rc)
+		goto err_unlock;
+	rc = iommufd_liveupdate_start_pins(iopt, pages);
+	if (rc)
+		goto err_unlock;
 	rc = iommufd_liveupdate_pin_area(pages, iopt_area_index(area),
 					 iopt_area_last_index(area));
 	if (rc)
-		goto err_unlock;
+		goto err_unstart;
 
 	area->storage_domain = xa_load(&iopt->domains, 0);
 	interval_tree_insert(&area->pages_node, &pages->domains_itree);
 	mutex_unlock(&pages->mutex);
 
+	area->liveupdate_unsettled = true;
+	area->liveupdate_next = iopt_area_index(area);
+	iopt->liveupdate_unsettled++;
 	kref_get(&pages->kref);
 	area->pages = pages;
 	return 0;
 
+err_unstart:
+	if (RB_EMPTY_ROOT(&pages->domains_itree.rb_root))
+		pages->liveupdate_unpinned = NULL;
 err_unlock:
 	mutex_unlock(&pages->mutex);
 	interval_tree_remove(&area->node, &iopt->area_itree);
@@ -193,12 +277,69 @@ err_free:
 	return rc;
 }
 
+/* Also of what is not mapped */
+static void iommufd_liveupdate_unmap(struct iommu_domain *domain,
+				     unsigned long iova, size_t length)
+{
+	while (length) {
+		size_t unmapped = iommu_unmap(domain, iova, length);
+
+		if (!unmapped)
+			unmapped = PAGE_SIZE;
+		unmapped = min(unmapped, length);
+		iova += unmapped;
+		length -= unmapped;
+	}
+}
+
+/**
+ * iommufd_liveupdate_release_area() - Undo iommufd_liveupdate_adopt_area()
+ * @iopt:  Table of the area
+ * @area:  Area that was adopted, and is freed
+ * @unmap: Unmap it. Else what is mapped stays mapped, and the memfd goes on
+ *         holding the memory.
+ *
+ * Context: domains_rwsem of @iopt is held, and iova_rwsem for writing.
+ */
+void iommufd_liveupdate_release_area(struct io_pagetable *iopt,
+				     struct iopt_area *area, bool unmap)
+{
+	struct iopt_pages *pages = area->pages;
+	struct iommu_domain *domain;
+	unsigned long removed;
+	unsigned long index;
+
+	lockdep_assert_held(&iopt->domains_rwsem);
+	lockdep_assert_held_write(&iopt->iova_rwsem);
+
+	mutex_lock(&pages->mutex);
+	interval_tree_remove(&area->pages_node, &pages->domains_itree);
+	/* Before the pins go */
+	if (unmap)
+		xa_for_each(&iopt->domains, index, domain)
+			iommufd_liveupdate_unmap(domain, iopt_area_iova(area),
+						 iopt_area_length(area));
+	iommufd_liveupdate_unpin_area(pages, iopt_area_index(area),
+				      iopt_area_last_index(area));
+	removed = pages->last_npinned - pages->npinned;
+	if (removed)
+		iopt_pages_update_pinned(pages, removed, false, NULL);
+	if (RB_EMPTY_ROOT(&pages->domains_itree.rb_root))
+		pages->liveupdate_unpinned = NULL;
+	mutex_unlock(&pages->mutex);
+
+	if (area->liveupdate_unsettled)
+		iopt->liveupdate_unsettled--;
+	interval_tree_remove(&area->node, &iopt->area_itree);
+	kfree(area);
+	iopt_put_pages(pages);
+}
+
 /**
  * iommufd_liveupdate_abandon_areas() - Undo iommufd_liveupdate_adopt_area()
  * @iopt: Table whose areas were all adopted
  *
- * What is mapped stays mapped; only our pins and charges are taken back. The
- * memfds go on holding the memory.
+ * What is mapped stays mapped.
  *
  * Context: domains_rwsem and iova_rwsem of @iopt are held for writing.
  */
@@ -206,24 +347,6 @@ void iommufd_liveupdate_abandon_areas(struct io_pagetable *iopt)
 {
 	struct iopt_area *area;
 
-	lockdep_assert_held_write(&iopt->domains_rwsem);
-	lockdep_assert_held_write(&iopt->iova_rwsem);
-
-	while ((area = iopt_area_iter_first(iopt, 0, ULONG_MAX))) {
-		struct iopt_pages *pages = area->pages;
-		unsigned long removed;
-
-		mutex_lock(&pages->mutex);
-		interval_tree_remove(&area->pages_node, &pages->domains_itree);
-		iommufd_liveupdate_unpin_area(pages, iopt_area_index(area),
-					      iopt_area_last_index(area));
-		removed = pages->last_npinned - pages->npinned;
-		if (removed)
-			iopt_pages_update_pinned(pages, removed, false, NULL);
-		mutex_unlock(&pages->mutex);
-
-		interval_tree_remove(&area->node, &iopt->area_itree);
-		kfree(area);
-		iopt_put_pages(pages);
-	}
+	while ((area = iopt_area_iter_first(iopt, 0, ULONG_MAX)))
+		iommufd_liveupdate_release_area(iopt, area, false);
 }

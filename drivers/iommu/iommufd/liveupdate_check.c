@@ -44,23 +44,47 @@ int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
 }
 
 /**
- * iommufd_liveupdate_check_area() - Compare a domain with the page cache
+ * iommufd_liveupdate_check_held() - Is a page there and held?
+ * @pages: Pages of type IOPT_ADDRESS_FILE
+ * @index: The page, in units of PAGE_SIZE from the start of @pages
+ *
+ * Return: 0 if the page is in the page cache and somebody has it pinned for
+ * DMA, -EINVAL if not.
+ */
+int iommufd_liveupdate_check_held(struct iopt_pages *pages, unsigned long index)
+{
+	struct iommufd_liveupdate_run run;
+	int rc;
+
+	rc = iommufd_liveupdate_next_run(pages, index, index, &run);
+	if (rc)
+		return rc;
+	if (!folio_maybe_dma_pinned(run.folio))
+		rc = -EINVAL;
+	folio_put(run.folio);
+	return rc;
+}
+
+/**
+ * iommufd_liveupdate_check_range() - Compare a domain with the page cache
  * @area:   Area to check, page aligned
  * @pages:  Its pages, of type IOPT_ADDRESS_FILE
  * @domain: Domain it is mapped in, with a page table of generic_pt
+ * @index:  First page to check, in units of PAGE_SIZE from the start of @pages
+ * @last:   Last page to check
  *
  * Context: May sleep. Mappings and file must be kept from changing.
- * Return: 0 if every page of the area is mapped to where the file has it and
- * with the permissions of the area, -EINVAL if not.
+ * Return: 0 if all these pages are mapped to where the file has them and with
+ * the permissions of the area, -EINVAL if not.
  */
-int iommufd_liveupdate_check_area(struct iopt_area *area,
-				  struct iopt_pages *pages,
-				  struct iommu_domain *domain)
+int iommufd_liveupdate_check_range(struct iopt_area *area,
+				   struct iopt_pages *pages,
+				   struct iommu_domain *domain,
+				   unsigned long index, unsigned long last)
 {
-	unsigned long last = iopt_area_last_index(area);
-	unsigned long index = iopt_area_index(area);
+	unsigned long iova = iopt_area_iova(area) +
+			     (index - iopt_area_index(area)) * PAGE_SIZE;
 	struct pt_iommu *pt = iommupt_from_domain(domain);
-	unsigned long iova = iopt_area_iova(area);
 	struct iommufd_liveupdate_run run;
 	int rc;
 

@@ -233,8 +233,10 @@ static int iommufd_liveupdate_check_hwpts(struct iommufd_liveupdate_out *out,
 
 		if (out->hwpt[i].ioas != ioas)
 			continue;
-		rc = iommufd_liveupdate_check_area(area, area->pages,
-						   hwpt->common.domain);
+		rc = iommufd_liveupdate_check_range(area, area->pages,
+						    hwpt->common.domain,
+						    iopt_area_index(area),
+						    iopt_area_last_index(area));
 		if (rc) {
 			pr_warn("IOVA %#lx: HWPT %u maps other pages than the file has now\n",
 				iopt_area_iova(area), hwpt->common.obj.id);

@@ -314,6 +314,7 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 		goto err_areas;
 
 	/* Nothing fails from here on */
+	iommufd_liveupdate_settle_later(&ioas->iopt);
 	for (hwpt = in->hwpt; hwpt != end; hwpt++) {
 		if (hwpt->ioas != wanted->ioas)
 			continue;

@@ -196,6 +196,7 @@ void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 	if (args->retrieve_status > 0) {
 		ictx = args->file->private_data;
 		mutex_lock(&ictx->liveupdate_lock);
+		iommufd_liveupdate_settle_all(ictx);
 		ictx->liveupdate_in = NULL;
 	}
 

@@ -101,7 +101,7 @@ static void __noreturn show_usage(const char *self)
 		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
 		"	[--pressure] [--order mic] [--skip NIC] [--until s|m|i|c|b|r|a] [--finish] [--native]\n"
 		"	[--forge] [--memlock] [--again] [--jumps N]\n"
-		"	[--memory MB [--areas N] [--huge]]\n"
+		"	[--memory MB [--areas N] [--huge] [--lost]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
@@ -112,7 +112,8 @@ static void __noreturn show_usage(const char *self)
 		"For partly, --order is that of memfd, iommufd and cdev, --skip leaves one out,\n"
 		"--until kills a first VMM after that step (session, memfd, iommufd, cdev, bind,\n"
 		"restore, attach), --finish has nobody come, --native uses a discarded NIC with\n"
-		"the driver the kernel has for it.\n", self);
+		"the driver the kernel has for it. With --lost the kernel unmaps the read-only memory,\n"
+		"as it is not what the memfd holds.\n", self);
 	exit(KSFT_SKIP);
 }
 
@@ -178,6 +179,7 @@ static void parse_options(int argc, char *argv[])
 		{ "memory", required_argument, NULL, 'm' },
 		{ "areas", required_argument, NULL, 'n' },
 		{ "huge", no_argument, NULL, 'H' },
+		{ "lost", no_argument, NULL, 'L' },
 		{ "kernel", required_argument, NULL, 'k' },
 		{ "initrd", required_argument, NULL, 'I' },
 		{ "append", required_argument, NULL, 'a' },
@@ -267,6 +269,9 @@ static void parse_options(int argc, char *argv[])
 			break;
 		case 'H':
 			vmm.huge = true;
+			break;
+		case 'L':
+			vmm.lost = true;
 			break;
 		case 'k':
 			vmm.kernel = optarg;

@@ -242,7 +242,9 @@ void bulk_unmap(struct nic *nic)
 		if (ret != -ENOENT)
 			control_fail(ret, "area %u was still there", i);
 	}
-	must(unmap_at(nic, READONLY_IOVA, READONLY_BYTES), "unmap read-only memory");
+	ret = unmap_at(nic, READONLY_IOVA, READONLY_BYTES);
+	if (ret != (vmm.lost ? -ENOENT : 0))
+		control_fail(ret, "unmap read-only memory");
 	must(unmap_at(nic, BULK_IOVA, bulk.size), "unmap bulk memory");
 	control_info("areas_unmapped=%u", vmm.areas);
 	control_info("bulk_unmap_ms=%lld", now_ms() - start);

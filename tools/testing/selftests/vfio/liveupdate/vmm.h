@@ -150,6 +150,7 @@ struct vmm {
 	u32 memory_mb;			/* more memory, see bulk.c */
 	u32 areas;
 	bool huge;
+	bool lost;			/* read-only memory, a damaged mapping */
 	bool refill;			/* give buffers back as they are taken */
 	int luo;
 };
