@@ -37,6 +37,9 @@ static_assert(PT_FEAT_FMT_START == 7);
 
 struct pt_iommu_check_args {
 	pt_oaddr_t oa;
+	/* What is mapped together, as seen from where the walk is */
+	pt_vaddr_t before;
+	pt_vaddr_t after;
 	struct pt_write_attrs attrs;
 };
 
@@ -46,7 +49,9 @@ static int __check_range(struct pt_range *range, void *arg, unsigned int level,
 	struct pt_state pts = pt_init(range, level, table);
 	struct pt_iommu_check_args *check = arg;
 	struct pt_write_attrs attrs;
-	pt_vaddr_t last_va;
+	unsigned int lg2sz;
+	pt_vaddr_t before;
+	pt_vaddr_t step;
 	int ret;
 
 	for_each_pt_level_entry(&pts) {
@@ -69,20 +74,35 @@ static int __check_range(struct pt_range *range, void *arg, unsigned int level,
 		if (attrs.descriptor_bits != check->attrs.descriptor_bits)
 			return -EINVAL;
 
-		/* The first and the last leaf can reach beyond the range */
-		last_va = min(log2_set_mod_max(range->va,
-					       pt_entry_oa_lg2sz(&pts)),
-			      range->last_va);
-		check->oa += last_va - range->va + 1;
+		/*
+		 * The first and the last leaf can reach beyond the range, but
+		 * not to what is mapped on its own.
+		 */
+		lg2sz = pt_entry_oa_lg2sz(&pts);
+		before = log2_mod(range->va, lg2sz);
+		if (before > check->before ||
+		    log2_to_max_int(lg2sz) - before > check->after)
+			return -EINVAL;
+
+		step = min(log2_set_mod_max(range->va, lg2sz), range->last_va) -
+		       range->va + 1;
+		check->before += step;
+		check->after -= step;
+		check->oa += step;
 	}
 	return 0;
 }
 
 static int NS(check_range)(struct pt_iommu *iommu_table, dma_addr_t iova,
-			   phys_addr_t paddr, dma_addr_t len, unsigned int prot)
+			   phys_addr_t paddr, dma_addr_t len, unsigned int prot,
+			   dma_addr_t first, dma_addr_t last)
 {
 	struct pt_common *common = common_from_iommu(iommu_table);
-	struct pt_iommu_check_args check = { .oa = paddr };
+	struct pt_iommu_check_args check = {
+		.oa = paddr,
+		.before = iova - first,
+		.after = last - iova,
+	};
 	struct pt_range range;
 	struct pt_state want;
 	int ret;

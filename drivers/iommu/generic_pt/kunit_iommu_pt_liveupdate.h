@@ -170,12 +170,20 @@ static void map_all_sizes(struct kunit *test)
 	}
 }
 
-static int check(struct kunit *test, pt_vaddr_t va, pt_oaddr_t oa,
-		 pt_vaddr_t len, unsigned int prot)
+static int check_within(struct kunit *test, pt_vaddr_t va, pt_oaddr_t oa,
+			pt_vaddr_t len, pt_vaddr_t first, pt_vaddr_t last,
+			unsigned int prot)
 {
 	struct kunit_iommu_priv *priv = test->priv;
 
-	return priv->iommu->ops->check_range(priv->iommu, va, oa, len, prot);
+	return priv->iommu->ops->check_range(priv->iommu, va, oa, len, prot,
+					     first, last);
+}
+
+static int check(struct kunit *test, pt_vaddr_t va, pt_oaddr_t oa,
+		 pt_vaddr_t len, unsigned int prot)
+{
+	return check_within(test, va, oa, len, 0, PT_VADDR_MAX, prot);
 }
 
 #define KUNIT_RW (IOMMU_READ | IOMMU_WRITE)
@@ -221,6 +229,23 @@ static void test_check_range_sizes(struct kunit *test)
 			KUNIT_ASSERT_EQ(test,
 					check(test, va + len - pgsz, oa, pgsz,
 					      KUNIT_RW),
+					-EINVAL);
+
+			/* A mapping that is the leaf; that begins, ends in it */
+			KUNIT_ASSERT_EQ(test,
+					check_within(test, va, oa, pgsz, va,
+						     va + len - 1, KUNIT_RW),
+					0);
+			KUNIT_ASSERT_EQ(test,
+					check_within(test, va + len - pgsz,
+						     oa + len - pgsz, pgsz,
+						     va + pgsz, va + len - 1,
+						     KUNIT_RW),
+					-EINVAL);
+			KUNIT_ASSERT_EQ(test,
+					check_within(test, va, oa, pgsz, va,
+						     va + len - pgsz - 1,
+						     KUNIT_RW),
 					-EINVAL);
 		}
 	}

@@ -133,6 +133,7 @@ int iommufd_liveupdate_record_ioas(struct iommufd_liveupdate_out *out, u32 index
 void iommufd_liveupdate_forget_files(struct iommufd_liveupdate_out *out);
 
 int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args);
+bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args);
 
 int iommufd_liveupdate_parse(struct iommufd_liveupdate_in *in);
@@ -157,7 +158,8 @@ void iommufd_liveupdate_release_area(struct io_pagetable *iopt,
 				     struct iopt_area *area, bool unmap);
 void iommufd_liveupdate_abandon_areas(struct io_pagetable *iopt);
 
-int iommufd_liveupdate_pin_all(struct iopt_pages *pages);
+int iommufd_liveupdate_pin_for(struct io_pagetable *iopt,
+			       struct iopt_pages *pages);
 void iommufd_liveupdate_settle_later(struct io_pagetable *iopt);
 void iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx);
 

@@ -158,25 +158,19 @@ err_unpin:
 }
 
 /*
- * Can the pins of the pages of @iopt wait? Only while nobody else has areas of
- * these pages: who is pinned and who is not is known for all of them at once.
+ * The pins of the pages can wait if nobody but this RESTORE knows them: who is
+ * pinned and who is not is known for all areas of them at once, so they have to
+ * be of one iopt. Who is not in the trees yet has a reference all the same.
  */
-static int iommufd_liveupdate_start_pins(struct io_pagetable *iopt,
-					 struct iopt_pages *pages)
+static void iommufd_liveupdate_start_pins(struct io_pagetable *iopt,
+					  struct iopt_pages *pages)
 {
 	lockdep_assert_held(&pages->mutex);
 
-	if (pages->liveupdate_unpinned == iopt)
-		return 0;
-	/* Shared with an IOAS that was restored before this one */
-	if (pages->liveupdate_unpinned)
-		return iommufd_liveupdate_pin_all(pages);
-	if (RB_EMPTY_ROOT(&pages->domains_itree.rb_root) &&
-	    RB_EMPTY_ROOT(&pages->access_itree.rb_root)) {
-		pages->liveupdate_unpinned = iopt;
-		pages->liveupdate_next = 0;
-	}
-	return 0;
+	if (kref_read(&pages->kref) != 1)
+		return;
+	pages->liveupdate_unpinned = iopt;
+	pages->liveupdate_next = 0;
 }
 
 /* What can be seen at once of a memfd or a table that is another one */
@@ -243,13 +237,16 @@ int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 	if (rc)
 		goto err_free;
 
+	/* Shared with an IOAS that was restored before this one? */
+	rc = iommufd_liveupdate_pin_for(iopt, pages);
+	if (rc)
+		goto err_remove;
+
 	mutex_lock(&pages->mutex);
 	rc = iommufd_liveupdate_check_ends(area, pages);
 	if (rc)
 		goto err_unlock;
-	rc = iommufd_liveupdate_start_pins(iopt, pages);
-	if (rc)
-		goto err_unlock;
+	iommufd_liveupdate_start_pins(iopt, pages);
 	rc = iommufd_liveupdate_pin_area(pages, iopt_area_index(area),
 					 iopt_area_last_index(area));
 	if (rc)
@@ -261,7 +258,7 @@ int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 
 	area->liveupdate_unsettled = true;
 	area->liveupdate_next = iopt_area_index(area);
-	iopt->liveupdate_unsettled++;
+	WRITE_ONCE(iopt->liveupdate_unsettled, iopt->liveupdate_unsettled + 1);
 	kref_get(&pages->kref);
 	area->pages = pages;
 	return 0;
@@ -271,6 +268,7 @@ err_unstart:
 		pages->liveupdate_unpinned = NULL;
 err_unlock:
 	mutex_unlock(&pages->mutex);
+err_remove:
 	interval_tree_remove(&area->node, &iopt->area_itree);
 err_free:
 	kfree(area);
@@ -289,6 +287,7 @@ static void iommufd_liveupdate_unmap(struct iommu_domain *domain,
 		unmapped = min(unmapped, length);
 		iova += unmapped;
 		length -= unmapped;
+		cond_resched();
 	}
 }
 
@@ -329,7 +328,8 @@ void iommufd_liveupdate_release_area(struct io_pagetable *iopt,
 	mutex_unlock(&pages->mutex);
 
 	if (area->liveupdate_unsettled)
-		iopt->liveupdate_unsettled--;
+		WRITE_ONCE(iopt->liveupdate_unsettled,
+			   iopt->liveupdate_unsettled - 1);
 	interval_tree_remove(&area->node, &iopt->area_itree);
 	kfree(area);
 	iopt_put_pages(pages);

@@ -6,8 +6,9 @@
  * A page that was punched out of a memfd after it was mapped stays pinned and
  * mapped, but the memfd has another one there now, and only that one goes over
  * to the next kernel. So what the domains map is compared with the page cache:
- * before it is handed over, and again before it is taken back. Both times the
- * memfd is frozen and its folios pinned, which keeps the answer true.
+ * before it is handed over, and again after it was taken back, while the session is
+ * not finished. Both times the memfd is frozen and its folios pinned, which keeps
+ * the answer true.
  */
 #include <linux/generic_pt/iommu.h>
 #include <linux/pagemap.h>
@@ -98,7 +99,9 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 		rc = pt->ops->check_range(pt, iova, page_to_phys(run.page),
 					  run.npages * PAGE_SIZE,
 					  area->iommu_prot &
-						  (IOMMU_READ | IOMMU_WRITE));
+						  (IOMMU_READ | IOMMU_WRITE),
+					  iopt_area_iova(area),
+					  iopt_area_last_iova(area));
 		folio_put(run.folio);
 		if (rc)
 			return rc;

@@ -290,6 +290,11 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
+	/*
+	 * IOMMU_IOAS_CHANGE_PROCESS charges somebody else for the pages of the
+	 * IOASes it can see. Ours can share pages with them.
+	 */
+	down_read(&ictx->ioas_creation_lock);
 	mutex_lock(&ioas->mutex);
 	for (hwpt = in->hwpt; hwpt != end; hwpt++) {
 		if (hwpt->ioas != wanted->ioas)
@@ -328,7 +333,6 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 	wanted->reported = true;
 	mutex_unlock(&ioas->mutex);
 
-	down_read(&ictx->ioas_creation_lock);
 	iommufd_object_finalize(ictx, &ioas->obj);
 	up_read(&ictx->ioas_creation_lock);
 	return 0;
@@ -347,6 +351,7 @@ err_hwpts:
 			iommufd_liveupdate_abort_hwpt(ictx, hwpt);
 	}
 	mutex_unlock(&ioas->mutex);
+	up_read(&ictx->ioas_creation_lock);
 	iommufd_object_abort_and_destroy(ictx, &ioas->obj);
 	return rc;
 }

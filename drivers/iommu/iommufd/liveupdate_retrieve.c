@@ -168,6 +168,29 @@ err_fput:
 }
 
 /**
+ * iommufd_liveupdate_can_finish() - LUO can_finish of an iommufd
+ * @args: @file and @retrieve_status are used
+ *
+ * Pins for what is restored have to be there before the first memfd lets go of
+ * its folios, wherever that is in the session.
+ *
+ * Context: LUO session mutex held. Takes iommufd_ctx::liveupdate_lock.
+ * Return: true
+ */
+bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
+{
+	struct iommufd_ctx *ictx;
+
+	if (args->retrieve_status <= 0)
+		return true;
+
+	ictx = args->file->private_data;
+	guard(mutex)(&ictx->liveupdate_lock);
+	iommufd_liveupdate_settle_all(ictx);
+	return true;
+}
+
+/**
  * iommufd_liveupdate_finish() - LUO finish of an iommufd
  * @args: @file, @serialized_data and @retrieve_status are used
  *
@@ -196,6 +219,7 @@ void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 	if (args->retrieve_status > 0) {
 		ictx = args->file->private_data;
 		mutex_lock(&ictx->liveupdate_lock);
+		/* RESTORE could still be called after can_finish */
 		iommufd_liveupdate_settle_all(ictx);
 		ictx->liveupdate_in = NULL;
 	}

@@ -39,71 +39,80 @@
  */
 static int iommufd_liveupdate_pin_some(struct iopt_pages *pages)
 {
-	struct interval_tree_span_iter span;
 	unsigned long left = SETTLE_PAGES;
-	unsigned long next;
+	struct interval_tree_node *node;
 	long rc;
 
-	interval_tree_for_each_span(&span, &pages->domains_itree,
-				    pages->liveupdate_next, pages->npages - 1) {
-		if (span.is_hole) {
-			pages->liveupdate_next = span.last_hole + 1;
-			continue;
-		}
-		while (pages->liveupdate_next <= span.last_used) {
-			next = pages->liveupdate_next;
+	lockdep_assert_held(&pages->mutex);
+
+	while ((node = interval_tree_iter_first(&pages->domains_itree,
+						pages->liveupdate_next,
+						ULONG_MAX))) {
+		unsigned long index = max(pages->liveupdate_next, node->start);
+
+		for (; index <= node->last; index += rc, left -= rc) {
+			pages->liveupdate_next = index;
 			if (!left)
 				return 0;
-			rc = iommufd_liveupdate_pin_run(pages, next,
-							min(span.last_used,
-							    next + left - 1));
+			rc = iommufd_liveupdate_pin_run(pages, index,
+							min(node->last,
+							    index + left - 1));
 			if (rc < 0)
 				return rc;
-			pages->liveupdate_next += rc;
-			left -= rc;
 		}
+		pages->liveupdate_next = index;
 	}
 	pages->liveupdate_unpinned = NULL;
 	return 0;
 }
 
 /**
- * iommufd_liveupdate_pin_all() - Pin what RESTORE of another IOAS left unpinned
- * @pages: Pages to pin, with the mutex held
+ * iommufd_liveupdate_pin_for() - Pin what RESTORE of another IOAS left unpinned
+ * @iopt:  Table that is to get areas of the pages
+ * @pages: Pages to pin
  *
- * Return: 0, or -EINVAL if it is not what the memfd holds.
+ * Not in one go: the other IOAS is in use.
+ *
+ * Return: 0, or -EINVAL if they are not what the memfd holds.
  */
-int iommufd_liveupdate_pin_all(struct iopt_pages *pages)
+int iommufd_liveupdate_pin_for(struct io_pagetable *iopt,
+			       struct iopt_pages *pages)
 {
+	bool more;
 	int rc = 0;
 
-	lockdep_assert_held(&pages->mutex);
-
-	while (!rc && pages->liveupdate_unpinned) {
-		rc = iommufd_liveupdate_pin_some(pages);
+	do {
+		scoped_guard(mutex, &pages->mutex) {
+			more = pages->liveupdate_unpinned &&
+			       pages->liveupdate_unpinned != iopt;
+			if (more)
+				rc = iommufd_liveupdate_pin_some(pages);
+		}
 		cond_resched();
-	}
+	} while (more && !rc);
 	return rc;
 }
 
 static void iommufd_liveupdate_lose_area(struct io_pagetable *iopt,
 					 struct iopt_area *area, int error)
 {
-	pr_err("IOVA %#lx to %#lx is not what its memfd holds, unmapped: %pe\n",
-	       iopt_area_iova(area), iopt_area_last_iova(area),
-	       ERR_PTR(error));
+	struct iommufd_ioas *ioas = container_of(iopt, struct iommufd_ioas, iopt);
+
+	pr_err_ratelimited("IOAS %u: IOVA %#lx to %#lx is not what its memfd holds, unmapped: %pe\n",
+			   ioas->obj.id, iopt_area_iova(area),
+			   iopt_area_last_iova(area), ERR_PTR(error));
 	iommufd_liveupdate_release_area(iopt, area, true);
 }
 
-/* A page cannot be pinned. It is not the page of @area alone. */
+/* Page @index cannot be pinned. All areas it is in go. */
 static void iommufd_liveupdate_lose_page(struct io_pagetable *iopt,
-					 struct iopt_area *area, int error)
+					 struct iopt_pages *pages,
+					 unsigned long index, int error)
 {
-	unsigned long index = area->pages->liveupdate_next;
-	struct iopt_pages *pages = area->pages;
 	struct interval_tree_node *node;
+	struct iopt_area *area;
 
-	/* While some are not pinned all areas of the pages are of this iopt */
+	/* Which also keeps others from starting anew with the pages */
 	kref_get(&pages->kref);
 	for (;;) {
 		scoped_guard(mutex, &pages->mutex)
@@ -112,6 +121,9 @@ static void iommufd_liveupdate_lose_page(struct io_pagetable *iopt,
 		if (!node)
 			break;
 		area = container_of(node, struct iopt_area, pages_node);
+		/* While some are not pinned all areas are of this iopt */
+		if (WARN_ON_ONCE(area->iopt != iopt))
+			break;
 		iommufd_liveupdate_lose_area(iopt, area, error);
 	}
 	iopt_put_pages(pages);
@@ -132,9 +144,10 @@ static void iommufd_liveupdate_settle_some(struct io_pagetable *iopt,
 	mutex_lock(&pages->mutex);
 	if (pages->liveupdate_unpinned) {
 		rc = iommufd_liveupdate_pin_some(pages);
+		index = pages->liveupdate_next;
 		mutex_unlock(&pages->mutex);
 		if (rc)
-			iommufd_liveupdate_lose_page(iopt, area, rc);
+			iommufd_liveupdate_lose_page(iopt, pages, index, rc);
 		return;
 	}
 
@@ -153,7 +166,8 @@ static void iommufd_liveupdate_settle_some(struct io_pagetable *iopt,
 		iommufd_liveupdate_lose_area(iopt, area, rc);
 	} else if (last == iopt_area_last_index(area)) {
 		area->liveupdate_unsettled = false;
-		iopt->liveupdate_unsettled--;
+		WRITE_ONCE(iopt->liveupdate_unsettled,
+			   iopt->liveupdate_unsettled - 1);
 	} else {
 		area->liveupdate_next = last + 1;
 	}
@@ -225,8 +239,7 @@ void iommufd_liveupdate_settle_later(struct io_pagetable *iopt)
  * iommufd_liveupdate_settle_all() - Settle every IOAS of an iommufd
  * @ictx: iommufd whose session is being finished
  *
- * An IOAS that is being destroyed settles its areas itself, and no device uses
- * it any more.
+ * An IOAS that is being destroyed has lost its last HWPT, and was settled then.
  *
  * Context: May sleep.
  */
