@@ -34,14 +34,16 @@ static struct incoming_device *find_incoming(struct device *dev)
 }
 
 /*
- * It runs, but nobody can tell what it was attached to. Its unit blocks it now;
- * with a default domain it would write to wherever that takes its addresses.
+ * It runs, but nobody can tell what it was attached to: there is no hand-over that
+ * could be read, or none that tells of this device. Its unit blocks it now; with a
+ * default domain it would write to wherever that takes its addresses.
  */
 static bool runs_unrecorded(struct device *dev)
 {
 	struct pci_dev *pdev;
 
-	if (!iommu_liveupdate_is_lost() || !dev_is_pci(dev))
+	lockdep_assert_held(&iommu_liveupdate_lock);
+	if (!dev_is_pci(dev) || !(iommu_liveupdate_is_lost() || iommu_incoming))
 		return false;
 	pdev = to_pci_dev(dev);
 	return pci_liveupdate_incoming(pdev) &&
@@ -104,10 +106,11 @@ static void refuse(struct incoming_device *rec, struct device *dev)
 }
 
 /**
- * iommu_liveupdate_refuse() - Block a device whose attachment cannot be adopted
- * @dev: A device for which iommu_liveupdate_is_incoming() is true.
+ * iommu_liveupdate_refuse() - Block a device that cannot be given back
+ * @dev: A device for which iommu_liveupdate_is_incoming() is true. If it was
+ *       adopted the caller has attached it to another domain.
  *
- * Context: May sleep; group mutex held, at the probe of @dev.
+ * Context: May sleep; group mutex held.
  */
 void iommu_liveupdate_refuse(struct device *dev)
 {
@@ -290,6 +293,17 @@ void iommu_liveupdate_clear_owner(u64 key, void *owner)
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_clear_owner, "IOMMUFD_INTERNAL");
 
+static bool has_failed(struct incoming_domain *domain)
+{
+	struct incoming_device *rec;
+
+	lockdep_assert_held(&iommu_liveupdate_lock);
+	list_for_each_entry(rec, &iommu_incoming->devices, list)
+		if (rec->domain == domain && rec->failed)
+			return true;
+	return false;
+}
+
 /**
  * iommu_liveupdate_take_domain() - RESTORE: the HWPT becomes the domain's owner
  * @key:   Domain.
@@ -299,8 +313,9 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_clear_owner, "IOMMUFD_INTERNAL");
  * iommu_liveupdate_device_uses(), and frees it with iommu_domain_free().
  *
  * Context: May sleep.
- * Return: The domain, or -EPERM for another iommufd, -ENODEV if none of its
- *         devices could be adopted or it was taken before.
+ * Return: The domain, or -EPERM for another iommufd, -EIO if its devices are
+ *         blocked because none of them could be adopted, -ENODEV if none showed
+ *         up or it was taken before.
  */
 struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner)
 {
@@ -310,7 +325,7 @@ struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner)
 	guard(mutex)(&iommu_liveupdate_lock);
 	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
 	if (!domain || !domain->domain || domain->gone)
-		return ERR_PTR(-ENODEV);
+		return ERR_PTR(domain && has_failed(domain) ? -EIO : -ENODEV);
 	if (domain->owner != owner)
 		return ERR_PTR(-EPERM);
 	restored = domain->domain;
@@ -347,7 +362,7 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_return_domain, "IOMMUFD_INTERNAL");
  * iommu_liveupdate_domain_unclaimed() - Is a device of a domain not bound yet?
  * @key: Domain.
  *
- * A device that never showed up or could not be adopted is not waited for.
+ * A device that never showed up or is blocked is not waited for.
  *
  * Context: May sleep.
  * Return: true while the sentinel holds an adopted device of the domain.
@@ -366,6 +381,63 @@ bool iommu_liveupdate_domain_unclaimed(u64 key)
 	return false;
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_domain_unclaimed, "IOMMUFD_INTERNAL");
+
+/**
+ * iommu_liveupdate_forget_domain() - RESTORE goes on without a domain
+ * @key: Domain.
+ *
+ * Context: May sleep.
+ * Return: true if no device has adopted the domain. One that shows up later will
+ *         not either, as what is mapped may have changed by then.
+ */
+bool iommu_liveupdate_forget_domain(u64 key)
+{
+	struct incoming_domain *domain;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
+	if (!domain)
+		return true;
+	if (domain->domain)
+		return false;
+	domain->gone = true;
+	return true;
+}
+EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_forget_domain, "IOMMUFD_INTERNAL");
+
+/**
+ * iommu_liveupdate_give_up_domain() - Nobody can use a domain any more
+ * @key: Domain.
+ * @why: Reason, for the log.
+ *
+ * Blocks all its devices that are held. They and the domain end with FINISH.
+ *
+ * Context: May sleep; takes group mutexes. From a callback of a handler that
+ *          carries the FLB.
+ */
+void iommu_liveupdate_give_up_domain(u64 key, const char *why)
+{
+	struct incoming_device *rec;
+	struct incoming *in;
+	struct device *dev;
+
+	/* The caller's part in the FLB keeps the records */
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		in = iommu_incoming;
+	if (!in)
+		return;
+
+	list_for_each_entry(rec, &in->devices, list) {
+		if (rec->ser.domain != key)
+			continue;
+		scoped_guard(mutex, &iommu_liveupdate_lock)
+			dev = rec->ended || rec->failed ? NULL : get_device(rec->dev);
+		if (dev)
+			pci_liveupdate_give_up(to_pci_dev(dev), why);
+		put_device(dev);
+	}
+}
+EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_give_up_domain, "IOMMUFD_INTERNAL");
 
 /*
  * The next record of a domain that has not ended, with a reference to its device.

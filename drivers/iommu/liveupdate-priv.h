@@ -62,6 +62,13 @@ bool iommu_liveupdate_incoming_pending(void);
 
 extern struct liveupdate_flb iommu_liveupdate_flb;
 
+/* liveupdate-test.c: called by the selftest of iommufd */
+bool iommu_liveupdate_test_possible(void);
+int iommu_liveupdate_test_hand_over(struct iommu_domain *domain, u64 *key);
+int iommu_liveupdate_test_add_device(u64 key);
+void iommu_liveupdate_test_remove_devices(u64 key);
+void iommu_liveupdate_test_end(u64 key);
+
 #else
 
 static inline bool iommu_liveupdate_is_incoming(struct device *dev)

@@ -539,18 +539,3 @@ void iommu_liveupdate_unpreserve_device(struct device *dev)
 	iommu_group_liveupdate_unpreserve(dev);
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_unpreserve_device, "IOMMUFD_INTERNAL");
-
-/**
- * iommu_liveupdate_device_is_preserved() - Is the attachment of @dev preserved?
- * @dev: Any device.
- *
- * Context: May sleep. The answer is stable only while the caller keeps LUO's
- *          preserve and unpreserve out.
- * Return: true between preserve and unpreserve.
- */
-bool iommu_liveupdate_device_is_preserved(struct device *dev)
-{
-	guard(mutex)(&iommu_liveupdate_lock);
-	return find_device(dev);
-}
-EXPORT_SYMBOL_GPL(iommu_liveupdate_device_is_preserved);

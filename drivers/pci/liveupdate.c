@@ -217,7 +217,8 @@ static bool being_removed(struct pci_dev *dev)
  *
  * Context: Process context, may sleep.
  * Return: 0, -EINVAL if @dev is not preserved, -EBUSY if it is being removed or
- * unbound, -EIO if the record does not fit what was reserved for it (a bug).
+ * unbound, -EIO if it was reset since it was preserved, or if the record does not
+ * fit what was reserved for it (a bug).
  */
 int pci_liveupdate_freeze(struct pci_dev *dev)
 {
@@ -233,6 +234,11 @@ int pci_liveupdate_freeze(struct pci_dev *dev)
 		return -EINVAL;
 	if (test_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags))
 		return 0;
+	/* There is hardware that resets, see pci_liveupdate_contained() */
+	if (!pci_liveupdate_record_holds(dev)) {
+		pci_err(dev, "cannot be frozen: was reset since it was preserved\n");
+		return -EIO;
+	}
 
 	if (!nr_frozen) {
 		ret = pci_liveupdate_record_write();
@@ -320,6 +326,8 @@ bool pci_liveupdate_held_locked(struct pci_dev *dev)
 {
 	bool found = false;
 
+	lockdep_assert_held(&pci_bus_sem);
+
 	if (!find_held(dev, &found) && dev->subordinate)
 		pci_walk_bus_locked(dev->subordinate, find_held, &found);
 	return found;
@@ -399,6 +407,35 @@ bool pci_liveupdate_undisturbed(struct pci_dev *port)
 	if (port->subordinate)
 		pci_walk_bus(port->subordinate, find_disturbed, &found);
 	return found.held && !found.disturbed;
+}
+
+static int report_contained(struct pci_dev *dev, void *found)
+{
+	if (!pci_liveupdate_preserved(dev) && !pci_liveupdate_incoming(dev))
+		return 0;
+	pci_err(dev, "was reset while it runs through a live update, its user cannot have it back\n");
+	*(bool *)found = true;
+	return 0;
+}
+
+/**
+ * pci_liveupdate_contained - A port has taken its link down by itself
+ * @port: Port whose link is up again
+ *
+ * The devices below have been reset by that. One that is preserved cannot be
+ * frozen any more, and one that came running cannot be opened.
+ *
+ * Context: May sleep.
+ * Return: true, after a line in the log for each, if devices below @port run
+ * through a live update: there is nothing to recover for them.
+ */
+bool pci_liveupdate_contained(struct pci_dev *port)
+{
+	bool found = false;
+
+	if (port->subordinate)
+		pci_walk_bus(port->subordinate, report_contained, &found);
+	return found;
 }
 
 static int pm_notify(struct notifier_block *nb, unsigned long action,

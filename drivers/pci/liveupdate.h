@@ -17,6 +17,7 @@ extern struct mutex pci_liveupdate_mutex;
 int pci_liveupdate_record_get(struct pci_dev *dev);
 void pci_liveupdate_record_put(struct pci_dev *dev);
 int pci_liveupdate_record_write(void);
+bool pci_liveupdate_record_holds(struct pci_dev *dev);
 
 int pci_liveupdate_flb_preserve(struct liveupdate_flb_op_args *args);
 void pci_liveupdate_flb_unpreserve(struct liveupdate_flb_op_args *args);

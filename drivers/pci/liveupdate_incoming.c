@@ -8,6 +8,7 @@
 #define pr_fmt(fmt) "PCI: liveupdate: " fmt
 
 #include <linux/cleanup.h>
+#include <linux/iommu-liveupdate.h>
 #include <linux/kexec_handover.h>
 #include <linux/kernel.h>
 #include <linux/kho/abi/pci.h>
@@ -251,6 +252,26 @@ void pci_liveupdate_block(struct pci_dev *dev)
 	    !test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
 		block_dev(dev, "its user cannot get it back");
 }
+
+/**
+ * pci_liveupdate_give_up - The user of a device cannot get it back, whatever it does
+ * @dev: Any device
+ * @why: Reason, for the log
+ *
+ * Stops @dev and takes it off its page table, so that other devices which use
+ * that do not have to wait for this one. Does nothing unless @dev came running.
+ *
+ * Context: Process context, may sleep; takes the group mutex of the IOMMU core.
+ * Cannot fail.
+ */
+void pci_liveupdate_give_up(struct pci_dev *dev, const char *why)
+{
+	if (!pci_liveupdate_incoming(dev) || pci_liveupdate_blocked(dev))
+		return;
+	block_dev(dev, why);
+	iommu_liveupdate_give_up(&dev->dev);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_give_up);
 
 /* Is it the device of the record, and has it run all the time? */
 static const char *find_mismatch(struct pci_dev *dev,
@@ -520,11 +541,10 @@ int pci_liveupdate_probe(struct pci_dev *dev, const struct pci_driver *drv)
 
 	for (i = 0; i < PCI_STD_NUM_BARS; i++) {
 		res = &dev->resource[i];
-		if (!test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags) &&
-		    res->flags && !res->parent)
-			block_dev(dev, "BARs cannot be claimed where they are");
+		if (res->flags && !res->parent)
+			pci_liveupdate_give_up(dev, "BARs cannot be claimed where they are");
 	}
-	if (test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
+	if (pci_liveupdate_blocked(dev))
 		return -EBUSY;
 
 	clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
@@ -543,6 +563,19 @@ bool pci_liveupdate_incoming(struct pci_dev *dev)
 	return test_bit(PCI_DEV_LIVEUPDATE_INCOMING, &dev->priv_flags);
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_incoming);
+
+/**
+ * pci_liveupdate_blocked - Can the user of a device not get it back any more?
+ * @dev: Device
+ *
+ * Context: Any.
+ * Return: true if @dev came running and was blocked, until pci_liveupdate_done().
+ */
+bool pci_liveupdate_blocked(struct pci_dev *dev)
+{
+	return test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags);
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_blocked);
 
 /**
  * pci_liveupdate_done - The live update of a device is over

@@ -192,6 +192,25 @@ err_free:
 	return ret;
 }
 
+/* Is a device as the record says? A reset has cleared its BARs. */
+bool pci_liveupdate_record_holds(struct pci_dev *dev)
+{
+	struct record_entry *entry = find_entry(dev);
+	u32 bar;
+	int i;
+
+	lockdep_assert_held(&pci_liveupdate_mutex);
+
+	if (!entry)
+		return false;
+	for (i = 0; i < PCI_LIVEUPDATE_NUM_BARS; i++) {
+		pci_read_config_dword(dev, PCI_BASE_ADDRESS_0 + i * 4, &bar);
+		if (bar != entry->ser.bar[i])
+			return false;
+	}
+	return true;
+}
+
 /* Write the record out, allocating nothing. -EIO if it does not fit: a bug. */
 int pci_liveupdate_record_write(void)
 {

@@ -98,7 +98,6 @@ void iommu_liveupdate_unpreserve_domain(u64 key);
 int iommu_liveupdate_preserve_device(struct device *dev,
 				     struct iommu_domain *domain);
 void iommu_liveupdate_unpreserve_device(struct device *dev);
-bool iommu_liveupdate_device_is_preserved(struct device *dev);
 int iommu_liveupdate_freeze(void);
 void iommu_liveupdate_unfreeze(void);
 
@@ -124,6 +123,9 @@ void iommu_liveupdate_unit_adopted(u64 reg_phys, struct iommu_device *iommu);
 int iommu_liveupdate_walk_devices(u64 unit, iommu_liveupdate_device_fn fn,
 				  void *data);
 
+/* New kernel: called by the PCI core */
+void iommu_liveupdate_give_up(struct device *dev);
+
 /* New kernel: called by iommufd */
 int iommu_liveupdate_set_owner(u64 key, void *owner);
 void iommu_liveupdate_clear_owner(u64 key, void *owner);
@@ -131,6 +133,8 @@ struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner);
 void iommu_liveupdate_return_domain(u64 key, void *owner,
 				    struct iommu_domain *domain);
 bool iommu_liveupdate_domain_unclaimed(u64 key);
+bool iommu_liveupdate_forget_domain(u64 key);
+void iommu_liveupdate_give_up_domain(u64 key, const char *why);
 bool iommu_liveupdate_device_uses(struct device *dev,
 				  struct iommu_domain *domain);
 void iommu_liveupdate_claim_confirm(struct device *dev);
@@ -138,11 +142,6 @@ void iommu_liveupdate_discard_domain(u64 key);
 void iommu_liveupdate_discard_file(u64 file);
 
 #else /* !CONFIG_IOMMU_LIVEUPDATE */
-
-static inline bool iommu_liveupdate_device_is_preserved(struct device *dev)
-{
-	return false;
-}
 
 static inline bool iommu_liveupdate_busy(void)
 {
@@ -158,24 +157,9 @@ static inline void iommu_liveupdate_hold_off_end(void)
 {
 }
 
-static inline bool iommu_liveupdate_frozen(void)
-{
-	return false;
-}
-
 static inline enum iommu_liveupdate_boot iommu_liveupdate_boot_state(void)
 {
 	return IOMMU_LIVEUPDATE_COLD;
-}
-
-static inline const struct iommu_liveupdate_unit_ser *
-iommu_liveupdate_find_unit(u32 type, u64 reg_phys)
-{
-	return NULL;
-}
-
-static inline void iommu_liveupdate_claim_confirm(struct device *dev)
-{
 }
 
 #endif /* CONFIG_IOMMU_LIVEUPDATE */

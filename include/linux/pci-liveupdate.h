@@ -6,7 +6,6 @@
 #ifndef _LINUX_PCI_LIVEUPDATE_H
 #define _LINUX_PCI_LIVEUPDATE_H
 
-#include <linux/errno.h>
 #include <linux/types.h>
 
 struct liveupdate_file_handler;
@@ -27,56 +26,21 @@ bool pci_liveupdate_preserved(struct pci_dev *dev);
 
 /* New kernel */
 bool pci_liveupdate_incoming(struct pci_dev *dev);
+bool pci_liveupdate_blocked(struct pci_dev *dev);
 void pci_liveupdate_done(struct pci_dev *dev);
 void pci_liveupdate_block(struct pci_dev *dev);
+void pci_liveupdate_give_up(struct pci_dev *dev, const char *why);
 
 #else
-
-static inline int
-pci_liveupdate_register_flb(struct liveupdate_file_handler *fh)
-{
-	return -EOPNOTSUPP;
-}
-
-static inline void
-pci_liveupdate_unregister_flb(struct liveupdate_file_handler *fh)
-{
-}
-
-static inline int pci_liveupdate_preserve(struct pci_dev *dev)
-{
-	return -EOPNOTSUPP;
-}
-
-static inline void pci_liveupdate_unpreserve(struct pci_dev *dev)
-{
-}
-
-static inline int pci_liveupdate_freeze(struct pci_dev *dev)
-{
-	return -EOPNOTSUPP;
-}
-
-static inline void pci_liveupdate_unfreeze(struct pci_dev *dev)
-{
-}
-
-static inline bool pci_liveupdate_preserved(struct pci_dev *dev)
-{
-	return false;
-}
 
 static inline bool pci_liveupdate_incoming(struct pci_dev *dev)
 {
 	return false;
 }
 
-static inline void pci_liveupdate_done(struct pci_dev *dev)
+static inline bool pci_liveupdate_blocked(struct pci_dev *dev)
 {
-}
-
-static inline void pci_liveupdate_block(struct pci_dev *dev)
-{
+	return false;
 }
 
 #endif /* CONFIG_PCI && CONFIG_IOMMU_LIVEUPDATE */

@@ -25,8 +25,9 @@
  * when the last of them is gone.
  *
  * Nothing of this is trusted. A unit whose hand-over cannot be used gets an
- * empty root, with translation on. Pages that have been claimed from KHO up to
- * then are leaked.
+ * empty root, with translation on. An entry that is not valid, is not what the
+ * record of its device says, or has no device is made non-present; the others
+ * stay. Pages that have been claimed from KHO up to then are leaked.
  */
 
 #define pr_fmt(fmt)	"DMAR: live update: " fmt
@@ -233,8 +234,30 @@ static bool __init entry_is_valid(struct intel_iommu *iommu,
 	       did >= IDA_START_DID && did < iommu->max_domain_id;
 }
 
-static int __init adopt_entries(struct intel_iommu *iommu, u8 bus,
-				unsigned int devfn, struct context_entry *table)
+/*
+ * Let nothing through an entry that cannot be relied on. Hardware is made to
+ * forget it when the rest of the unit has been looked at.
+ */
+static void __init drop_entry(struct intel_iommu *iommu, u16 rid)
+{
+	struct intel_iommu_adopted *adopted = iommu->adopted;
+	struct context_entry *entry;
+
+	spin_lock(&iommu->lock);
+	entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff, 0);
+	context_clear_present(entry);
+	__iommu_flush_cache(iommu, entry, sizeof(*entry));
+	memset(entry, 0, context_size(iommu));
+	__iommu_flush_cache(iommu, entry, context_size(iommu));
+	spin_unlock(&iommu->lock);
+
+	clear_bit(rid, adopted->unclaimed);
+	clear_bit(rid, adopted->alias);
+	adopted->nr_dropped++;
+}
+
+static void __init adopt_entries(struct intel_iommu *iommu, u8 bus,
+				 unsigned int devfn, struct context_entry *table)
 {
 	struct intel_iommu_adopted *adopted = iommu->adopted;
 	unsigned int nr = VTD_PAGE_SIZE / context_size(iommu);
@@ -251,14 +274,14 @@ static int __init adopt_entries(struct intel_iommu *iommu, u8 bus,
 			pr_err("%s: %02x:%02x.%d: context entry %016llx:%016llx is not valid\n",
 			       iommu->name, bus, PCI_SLOT(devfn),
 			       PCI_FUNC(devfn), entry->hi, entry->lo);
-			return -EINVAL;
+			drop_entry(iommu, rid);
+			continue;
 		}
 
 		/* An alias until a device turns out to have it */
 		set_bit(rid, adopted->unclaimed);
 		set_bit(rid, adopted->alias);
 	}
-	return 0;
 }
 
 static int __init adopt_bus(struct intel_iommu *iommu, u8 bus,
@@ -278,7 +301,8 @@ static int __init adopt_bus(struct intel_iommu *iommu, u8 bus,
 		return -EINVAL;
 	}
 
-	return adopt_entries(iommu, bus, devfn, table);
+	adopt_entries(iommu, bus, devfn, table);
+	return 0;
 }
 
 static int __init adopt_tables(struct intel_iommu *iommu)
@@ -326,13 +350,13 @@ static int __init adopt_record(const struct iommu_liveupdate_device_ser *ser,
 	struct context_entry *entry;
 	int ret;
 
+	/* It has no entry, or one that was dropped */
 	if (ser->segment != iommu->segment || ser->rid >= NR_RIDS ||
-	    !ser->pasid_dir == !!sm_supported(iommu))
-		goto err_invalid;
+	    !test_and_clear_bit(ser->rid, iommu->adopted->alias))
+		goto err_record;
 
-	/* Twice the same device has lost its alias bit */
-	if (!test_and_clear_bit(ser->rid, iommu->adopted->alias))
-		goto err_invalid;
+	if (!ser->pasid_dir == !!sm_supported(iommu))
+		goto err_entry;
 
 	entry = iommu_context_addr(iommu, PCI_BUS_NUM(ser->rid),
 				   ser->rid & 0xff, 0);
@@ -341,18 +365,22 @@ static int __init adopt_record(const struct iommu_liveupdate_device_ser *ser,
 		if (ret == -ENOMEM)
 			return ret;
 		if (ret)
-			goto err_invalid;
+			goto err_entry;
 	}
 	if (intel_iommu_entry_did(iommu, entry) != ser->did)
-		goto err_invalid;
+		goto err_entry;
 
 	return adopt_did(iommu, ser->did);
 
-err_invalid:
-	pr_err("%s: record of device %04x:%02x:%02x.%d does not match its entry\n",
+err_entry:
+	/* Not the pages, hardware may still read them */
+	kfree(intel_iommu_take_pasid_table(iommu, ser->rid));
+	drop_entry(iommu, ser->rid);
+err_record:
+	pr_err("%s: record of device %04x:%02x:%02x.%d does not match its entry, it is blocked\n",
 	       iommu->name, ser->segment, PCI_BUS_NUM(ser->rid),
 	       PCI_SLOT(ser->rid), PCI_FUNC(ser->rid));
-	return -EINVAL;
+	return 0;
 }
 
 /*
@@ -391,7 +419,8 @@ static int __init adopt_aliases(struct intel_iommu *iommu)
 			pr_err("%s: %02x:%02x.%d: entry of no device\n",
 			       iommu->name, PCI_BUS_NUM(rid), PCI_SLOT(rid),
 			       PCI_FUNC(rid));
-			return -EINVAL;
+			drop_entry(iommu, rid);
+			continue;
 		}
 		ret = adopt_did(iommu, intel_iommu_entry_did(iommu, entry));
 		if (ret)
@@ -460,6 +489,11 @@ int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
 	ret = adopt_aliases(iommu);
 	if (ret)
 		goto err_leak;
+
+	if (adopted->nr_dropped) {
+		iommu_flush_write_buffer(iommu);
+		iommu_forget_all(iommu);
+	}
 
 	pr_info("%s: adopted %u context entries\n", iommu->name,
 		bitmap_weight(adopted->unclaimed, NR_RIDS));

@@ -493,16 +493,22 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 	ser->max_pasid = 0;
 	if (sm_supported(iommu)) {
 		ret = intel_iommu_preserve_pasid_table(dev, dmar_domain, ser);
-		if (ret) {
-			WRITE_ONCE(info->preserved, false);
-			return ret;
-		}
+		if (ret)
+			goto err_preserved;
 	}
 
 	ret = pci_for_each_dma_alias(to_pci_dev(dev), handover_fill_alias,
 				     &walk);
 	if (ret)
-		intel_iommu_unpreserve_device(dev, ser);
+		goto err_entries;
+	return 0;
+
+err_entries:
+	pci_for_each_dma_alias(to_pci_dev(dev), handover_clear_alias, &walk);
+	if (sm_supported(iommu))
+		intel_iommu_unpreserve_pasid_table(dev);
+err_preserved:
+	WRITE_ONCE(info->preserved, false);
 	return ret;
 }
 

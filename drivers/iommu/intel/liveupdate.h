@@ -71,12 +71,14 @@ static inline bool context_entry_same(const struct context_entry *a,
  * @dids:      Domain id -> users, see DID_DOMAIN and DID_ENTRY in adopt.c. Protected by did_lock.
  * @pasid_tables: Routing id -> struct pasid_table that no device has taken yet;
  *             scalable mode only.
+ * @nr_dropped: Entries that were made non-present when the unit was adopted.
  */
 struct intel_iommu_adopted {
 	DECLARE_BITMAP(unclaimed, NR_RIDS);
 	DECLARE_BITMAP(alias, NR_RIDS);
 	struct xarray dids;
 	struct xarray pasid_tables;
+	unsigned int nr_dropped;
 };
 
 extern const struct iommu_liveupdate_ops intel_iommu_liveupdate_ops;

@@ -6,9 +6,11 @@
 #ifndef __IOMMUFD_LIVEUPDATE_H
 #define __IOMMUFD_LIVEUPDATE_H
 
+#include <linux/folio_batch.h>
 #include <linux/kho_block.h>
 #include <linux/kho/abi/iommufd.h>
 #include <linux/liveupdate.h>
+#include <linux/mm.h>
 #include <linux/xarray.h>
 
 #include "io_pagetable.h"
@@ -111,12 +113,30 @@ struct iommufd_liveupdate_in {
 	struct iommufd_liveupdate_area_ser *area;
 };
 
-/* Pages that are contiguous in a file and in memory */
+/*
+ * A walk through the pages of a file: those that are contiguous in memory because
+ * they are of one folio. Starts out empty, see iommufd_liveupdate_run_init().
+ */
 struct iommufd_liveupdate_run {
 	struct folio *folio;
 	struct page *page;
 	unsigned long npages;
+	/* Looked up, and how many of them have been walked through */
+	struct folio_batch folios;
+	unsigned int nr_seen;
 };
+
+static inline void iommufd_liveupdate_run_init(struct iommufd_liveupdate_run *run)
+{
+	folio_batch_init(&run->folios);
+	run->nr_seen = 0;
+}
+
+static inline void iommufd_liveupdate_run_end(struct iommufd_liveupdate_run *run)
+{
+	folios_put(&run->folios);
+	run->nr_seen = 0;
+}
 
 /* Innermost lock of iommufd, see iommufd_ctx::liveupdate_lock */
 extern struct mutex iommufd_liveupdate_incoming_lock;
@@ -136,7 +156,18 @@ int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args);
 bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args);
 
+int iommufd_liveupdate_take(struct iommufd_ctx *ictx,
+			    struct iommufd_liveupdate_in *in);
+void iommufd_liveupdate_add_incoming(struct iommufd_liveupdate_in *in);
+
+/* The selftest reads what is preserved and does not free it */
+typedef void *(*iommufd_liveupdate_load_fn)(const struct iommufd_liveupdate_array_ser *array,
+					    size_t size);
+
 int iommufd_liveupdate_parse(struct iommufd_liveupdate_in *in);
+int iommufd_liveupdate_parse_ser(struct iommufd_liveupdate_in *in,
+				 const struct iommufd_liveupdate_ser *ser,
+				 iommufd_liveupdate_load_fn load);
 int iommufd_liveupdate_validate(const struct iommufd_liveupdate_in *in);
 bool iommufd_liveupdate_top_valid(const struct iommufd_liveupdate_ser *ser);
 
@@ -149,7 +180,8 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 				   struct iommu_domain *domain,
 				   unsigned long index, unsigned long last);
 long iommufd_liveupdate_pin_run(struct iopt_pages *pages, unsigned long index,
-				unsigned long last);
+				unsigned long last,
+				struct iommufd_liveupdate_run *run);
 int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 				  struct iopt_pages *pages, unsigned long iova,
 				  unsigned long offset, unsigned long length,

@@ -26,16 +26,17 @@ static void iommufd_liveupdate_unpin(struct iopt_pages *pages,
 {
 	struct iommufd_liveupdate_run run;
 
+	iommufd_liveupdate_run_init(&run);
 	while (index <= last) {
 		/* A pinned folio does not leave the page cache of this file */
 		if (WARN_ON(iommufd_liveupdate_next_run(pages, index, last,
 							&run)))
-			return;
+			break;
 		unpin_user_page_range_dirty_lock(run.page, run.npages, false);
-		folio_put(run.folio);
 		pages->npinned -= run.npages;
 		index += run.npages;
 	}
+	iommufd_liveupdate_run_end(&run);
 }
 
 /**
@@ -43,50 +44,52 @@ static void iommufd_liveupdate_unpin(struct iopt_pages *pages,
  * @pages: Pages of type IOPT_ADDRESS_FILE
  * @index: First page, in units of PAGE_SIZE from the start of @pages
  * @last:  Last page of interest
+ * @run:   Walk through the pages, see iommufd_liveupdate_next_run()
  *
  * Return: Number of pages pinned; -EINVAL if the file has no page there, or one
  * that nobody held; -ENOMEM if it has too many pins.
  */
 long iommufd_liveupdate_pin_run(struct iopt_pages *pages, unsigned long index,
-				unsigned long last)
+				unsigned long last,
+				struct iommufd_liveupdate_run *run)
 {
-	struct iommufd_liveupdate_run run;
 	int rc;
 
-	rc = iommufd_liveupdate_next_run(pages, index, last, &run);
+	rc = iommufd_liveupdate_next_run(pages, index, last, run);
 	if (rc)
 		return rc;
 	/*
 	 * The memfd has them pinned from retrieve to finish. Without that they
 	 * could have moved before we got here.
 	 */
-	if (folio_maybe_dma_pinned(run.folio))
-		rc = folio_add_pins(run.folio, run.npages);
+	if (folio_maybe_dma_pinned(run->folio))
+		rc = folio_add_pins(run->folio, run->npages);
 	else
 		rc = -EINVAL;
-	folio_put(run.folio);
-	return rc ?: run.npages;
+	return rc ?: run->npages;
 }
 
 static int iommufd_liveupdate_pin(struct iopt_pages *pages,
 				  unsigned long start, unsigned long last)
 {
+	struct iommufd_liveupdate_run run;
 	unsigned long index = start;
+	long rc = 0;
 
+	iommufd_liveupdate_run_init(&run);
 	while (index <= last) {
-		long rc = iommufd_liveupdate_pin_run(pages, index, last);
-
-		if (rc < 0) {
-			if (index != start)
-				iommufd_liveupdate_unpin(pages, start,
-							 index - 1);
-			return rc;
-		}
+		rc = iommufd_liveupdate_pin_run(pages, index, last, &run);
+		if (rc < 0)
+			break;
 		pages->npinned += rc;
 		index += rc;
-		cond_resched();
 	}
-	return 0;
+	iommufd_liveupdate_run_end(&run);
+	if (rc >= 0)
+		return 0;
+	if (index != start)
+		iommufd_liveupdate_unpin(pages, start, index - 1);
+	return rc;
 }
 
 /* Unpin what no other area covers. The area is not in the domains_itree. */

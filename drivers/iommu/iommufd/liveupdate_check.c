@@ -23,8 +23,10 @@
  * @last:  Last page of interest
  * @run:   Filled with the pages from @index on that are one folio's
  *
- * One step per folio, not per page. The caller puts run->folio.
+ * One step per folio, not per page. The calls with one @run go forward without a
+ * gap. Its folio stays until the next call or iommufd_liveupdate_run_end().
  *
+ * Context: May sleep.
  * Return: 0, or -EINVAL if the page is not in the page cache.
  */
 int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
@@ -32,11 +34,18 @@ int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
 				struct iommufd_liveupdate_run *run)
 {
 	pgoff_t pgoff = pages->start / PAGE_SIZE + index;
+	pgoff_t end = pages->start / PAGE_SIZE + last;
+	pgoff_t next = pgoff;
 	struct folio *folio;
 
-	folio = filemap_get_folio(pages->file->f_mapping, pgoff);
-	if (IS_ERR(folio))
-		return -EINVAL;
+	if (run->nr_seen == folio_batch_count(&run->folios)) {
+		iommufd_liveupdate_run_end(run);
+		cond_resched();
+		if (!filemap_get_folios_contig(pages->file->f_mapping, &next,
+					       end, &run->folios))
+			return -EINVAL;
+	}
+	folio = run->folios.folios[run->nr_seen++];
 
 	run->folio = folio;
 	run->page = folio_file_page(folio, pgoff);
@@ -57,12 +66,11 @@ int iommufd_liveupdate_check_held(struct iopt_pages *pages, unsigned long index)
 	struct iommufd_liveupdate_run run;
 	int rc;
 
+	iommufd_liveupdate_run_init(&run);
 	rc = iommufd_liveupdate_next_run(pages, index, index, &run);
-	if (rc)
-		return rc;
-	if (!folio_maybe_dma_pinned(run.folio))
+	if (!rc && !folio_maybe_dma_pinned(run.folio))
 		rc = -EINVAL;
-	folio_put(run.folio);
+	iommufd_liveupdate_run_end(&run);
 	return rc;
 }
 
@@ -83,32 +91,40 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 				   struct iommu_domain *domain,
 				   unsigned long index, unsigned long last)
 {
-	unsigned long iova = iopt_area_iova(area) +
-			     (index - iopt_area_index(area)) * PAGE_SIZE;
+	unsigned long first = iopt_area_iova(area);
+	unsigned long iova = first + (index - iopt_area_index(area)) * PAGE_SIZE;
+	unsigned int prot = area->iommu_prot & (IOMMU_READ | IOMMU_WRITE);
 	struct pt_iommu *pt = iommupt_from_domain(domain);
 	struct iommufd_liveupdate_run run;
-	int rc;
+	unsigned long npages = 0;
+	phys_addr_t pa = 0;
+	int rc = 0;
 
 	if (!pt || !pt->ops->check_range)
 		return -EOPNOTSUPP;
 
-	while (index <= last) {
+	/* One look at the table for all that is contiguous in memory */
+	iommufd_liveupdate_run_init(&run);
+	for (; index <= last; index += run.npages) {
 		rc = iommufd_liveupdate_next_run(pages, index, last, &run);
 		if (rc)
-			return rc;
-		rc = pt->ops->check_range(pt, iova, page_to_phys(run.page),
-					  run.npages * PAGE_SIZE,
-					  area->iommu_prot &
-						  (IOMMU_READ | IOMMU_WRITE),
-					  iopt_area_iova(area),
-					  iopt_area_last_iova(area));
-		folio_put(run.folio);
-		if (rc)
-			return rc;
-
-		index += run.npages;
-		iova += run.npages * PAGE_SIZE;
-		cond_resched();
+			break;
+		if (npages && page_to_phys(run.page) != pa + npages * PAGE_SIZE) {
+			rc = pt->ops->check_range(pt, iova, pa,
+						  npages * PAGE_SIZE, prot,
+						  first, iopt_area_last_iova(area));
+			if (rc)
+				break;
+			iova += npages * PAGE_SIZE;
+			npages = 0;
+		}
+		if (!npages)
+			pa = page_to_phys(run.page);
+		npages += run.npages;
 	}
-	return 0;
+	iommufd_liveupdate_run_end(&run);
+	if (rc)
+		return rc;
+	return pt->ops->check_range(pt, iova, pa, npages * PAGE_SIZE, prot,
+				    first, iopt_area_last_iova(area));
 }

@@ -146,13 +146,21 @@ int iommufd_liveupdate_validate(const struct iommufd_liveupdate_in *in)
 	return 0;
 }
 
-/* Copy an array out of KHO memory to *@copyp and free it there */
+/* Copy an array out of KHO memory and free it there */
+static void *
+iommufd_liveupdate_load_kho(const struct iommufd_liveupdate_array_ser *array,
+			    size_t size)
+{
+	return kho_block_array_restore(array->head, array->nr, size,
+				       GFP_KERNEL_ACCOUNT);
+}
+
 static int
-iommufd_liveupdate_load(const struct iommufd_liveupdate_array_ser *array,
+iommufd_liveupdate_load(iommufd_liveupdate_load_fn load,
+			const struct iommufd_liveupdate_array_ser *array,
 			size_t size, void *copyp, u32 *nr)
 {
-	void *copy = kho_block_array_restore(array->head, array->nr, size,
-					     GFP_KERNEL_ACCOUNT);
+	void *copy = load(array, size);
 
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
@@ -163,6 +171,7 @@ iommufd_liveupdate_load(const struct iommufd_liveupdate_array_ser *array,
 
 static int
 iommufd_liveupdate_load_hwpts(struct iommufd_liveupdate_in *in,
+			      iommufd_liveupdate_load_fn load,
 			      const struct iommufd_liveupdate_array_ser *array)
 {
 	struct iommufd_liveupdate_hwpt_ser *ser;
@@ -170,7 +179,7 @@ iommufd_liveupdate_load_hwpts(struct iommufd_liveupdate_in *in,
 	u32 i;
 	int rc;
 
-	rc = iommufd_liveupdate_load(array, sizeof(*ser), &ser, &nr);
+	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &ser, &nr);
 	if (rc)
 		return rc;
 	in->hwpt = kvzalloc_objs(*in->hwpt, nr, GFP_KERNEL_ACCOUNT);
@@ -191,6 +200,7 @@ iommufd_liveupdate_load_hwpts(struct iommufd_liveupdate_in *in,
 
 static int
 iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
+			      iommufd_liveupdate_load_fn load,
 			      const struct iommufd_liveupdate_array_ser *array)
 {
 	struct iommufd_liveupdate_pages_ser *ser;
@@ -198,7 +208,7 @@ iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
 	u32 i;
 	int rc;
 
-	rc = iommufd_liveupdate_load(array, sizeof(*ser), &ser, &nr);
+	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &ser, &nr);
 	if (rc)
 		return rc;
 	in->pages = kvzalloc_objs(*in->pages, nr, GFP_KERNEL_ACCOUNT);
@@ -221,11 +231,59 @@ iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
 }
 
 /**
+ * iommufd_liveupdate_parse_ser() - Copy and check what was handed over
+ * @in:   All but list, data and error is filled
+ * @ser:  What it is read from
+ * @load: How to get a copy of an array of it, to be freed with kvfree()
+ *
+ * What could be read is set even if it fails, as finish needs the keys.
+ *
+ * Return: 0; -EINVAL if malformed; or an error of @load.
+ */
+int iommufd_liveupdate_parse_ser(struct iommufd_liveupdate_in *in,
+				 const struct iommufd_liveupdate_ser *ser,
+				 iommufd_liveupdate_load_fn load)
+{
+	int rc;
+
+	/* The order is such that most can be ended when a later one is bad */
+	rc = iommufd_liveupdate_load_hwpts(in, load, &ser->hwpts);
+	if (rc)
+		return rc;
+	if (!iommufd_liveupdate_top_valid(ser))
+		return -EINVAL;
+	in->flags = ser->flags;
+	rc = iommufd_liveupdate_load_pages(in, load, &ser->pages);
+	if (rc)
+		return rc;
+	rc = iommufd_liveupdate_load(load, &ser->ioases, sizeof(*in->ioas),
+				     &in->ioas, &in->nr_ioases);
+	if (rc)
+		return rc;
+	rc = iommufd_liveupdate_load(load, &ser->allowed, sizeof(*in->allowed),
+				     &in->allowed, &in->nr_allowed);
+	if (rc)
+		return rc;
+	rc = iommufd_liveupdate_load(load, &ser->files, sizeof(*in->file_ser),
+				     &in->file_ser, &in->nr_files);
+	if (rc)
+		return rc;
+	rc = iommufd_liveupdate_load(load, &ser->areas, sizeof(*in->area),
+				     &in->area, &in->nr_areas);
+	if (rc)
+		return rc;
+
+	in->file = kvzalloc_objs(*in->file, in->nr_files, GFP_KERNEL_ACCOUNT);
+	if (!in->file)
+		return -ENOMEM;
+	return iommufd_liveupdate_validate(in);
+}
+
+/**
  * iommufd_liveupdate_parse() - Read what the previous kernel handed over
  * @in: @data says where it is; the rest is filled
  *
- * What could be read is set even if it fails, as finish needs the keys. KHO
- * memory is freed as it is read, so this can be done only once.
+ * KHO memory is freed as it is read, so this can be done only once.
  *
  * Return: 0; -EOPNOTSUPP for an unknown version, -EINVAL if malformed, -ENOMEM.
  */
@@ -244,36 +302,9 @@ int iommufd_liveupdate_parse(struct iommufd_liveupdate_in *in)
 		return -EOPNOTSUPP;
 	}
 
-	/* The order is such that most can be ended when a later one is bad */
-	rc = iommufd_liveupdate_load_hwpts(in, &ser->hwpts);
-	if (rc)
-		return rc;
-	if (!iommufd_liveupdate_top_valid(ser))
-		return -EINVAL;
-	in->flags = ser->flags;
-	rc = iommufd_liveupdate_load_pages(in, &ser->pages);
-	if (rc)
-		return rc;
-	rc = iommufd_liveupdate_load(&ser->ioases, sizeof(*in->ioas),
-				     &in->ioas, &in->nr_ioases);
-	if (rc)
-		return rc;
-	rc = iommufd_liveupdate_load(&ser->allowed, sizeof(*in->allowed),
-				     &in->allowed, &in->nr_allowed);
-	if (rc)
-		return rc;
-	rc = iommufd_liveupdate_load(&ser->files, sizeof(*in->file_ser),
-				     &in->file_ser, &in->nr_files);
-	if (rc)
-		return rc;
-	rc = iommufd_liveupdate_load(&ser->areas, sizeof(*in->area),
-				     &in->area, &in->nr_areas);
-	if (rc)
-		return rc;
-
-	in->file = kvzalloc_objs(*in->file, in->nr_files, GFP_KERNEL_ACCOUNT);
-	if (!in->file)
-		return -ENOMEM;
-	kho_restore_free(ser);
-	return iommufd_liveupdate_validate(in);
+	rc = iommufd_liveupdate_parse_ser(in, ser, iommufd_liveupdate_load_kho);
+	/* Only if all of the arrays it leads to have been freed */
+	if (in->file)
+		kho_restore_free(ser);
+	return rc;
 }

@@ -24,8 +24,13 @@ iommufd_liveupdate_array_write(struct iommufd_liveupdate_array *array,
 	ser->head = kho_block_set_head_pa(&array->set);
 }
 
-/* Objects the next kernel could not make again; anywhere in the iommufd */
-static bool iommufd_liveupdate_refused_type(enum iommufd_object_type type)
+/**
+ * iommufd_liveupdate_refused_type() - Could the next kernel not make it again?
+ * @type: Type of an object, anywhere in the iommufd
+ *
+ * Return: true if an iommufd with such an object is not preserved.
+ */
+bool iommufd_liveupdate_refused_type(enum iommufd_object_type type)
 {
 	switch (type) {
 	case IOMMUFD_OBJ_HWPT_NESTED:
@@ -40,32 +45,18 @@ static bool iommufd_liveupdate_refused_type(enum iommufd_object_type type)
 	}
 }
 
-/*
- * Take a users reference of each marked HWPT, which makes destroying it -EBUSY
- * and so keeps its IOAS as well. The marks cannot change meanwhile.
- */
-static int iommufd_liveupdate_get_hwpts(struct iommufd_ctx *ictx,
-					struct iommufd_liveupdate_out *out)
+/* What is refused wherever in the iommufd it is, used or not */
+static int iommufd_liveupdate_check_objects(struct iommufd_ctx *ictx)
 {
-	struct iommufd_hwpt_paging *hwpt_paging;
 	struct iommufd_object *obj;
 	unsigned long index;
-	bool compat;
 	u32 refused = 0;
-	u32 nr = 0;
-
-	lockdep_assert_held(&ictx->liveupdate_lock);
+	bool compat;
 
 	xa_lock(&ictx->objects);
-	xa_for_each(&ictx->objects, index, obj) {
+	xa_for_each(&ictx->objects, index, obj)
 		if (iommufd_liveupdate_refused_type(obj->type))
 			refused = obj->id;
-		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
-			continue;
-		hwpt_paging = container_of(obj, struct iommufd_hwpt_paging,
-					   common.obj);
-		nr += hwpt_paging->liveupdate_marked;
-	}
 	compat = ictx->no_iommu_mode || ictx->vfio_ioas;
 	xa_unlock(&ictx->objects);
 
@@ -78,6 +69,38 @@ static int iommufd_liveupdate_get_hwpts(struct iommufd_ctx *ictx,
 			refused);
 		return -EOPNOTSUPP;
 	}
+	return 0;
+}
+
+/*
+ * Take a users reference of each marked HWPT, which makes destroying it -EBUSY
+ * and so keeps its IOAS as well. The marks cannot change meanwhile.
+ */
+static int iommufd_liveupdate_get_hwpts(struct iommufd_ctx *ictx,
+					struct iommufd_liveupdate_out *out)
+{
+	struct iommufd_hwpt_paging *hwpt_paging;
+	struct iommufd_object *obj;
+	unsigned long index;
+	u32 nr = 0;
+	int rc;
+
+	lockdep_assert_held(&ictx->liveupdate_lock);
+
+	rc = iommufd_liveupdate_check_objects(ictx);
+	if (rc)
+		return rc;
+
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+			continue;
+		hwpt_paging = container_of(obj, struct iommufd_hwpt_paging,
+					   common.obj);
+		nr += hwpt_paging->liveupdate_marked;
+	}
+	xa_unlock(&ictx->objects);
+
 	if (!nr) {
 		pr_warn("no HWPT is marked\n");
 		return -EINVAL;
@@ -355,7 +378,7 @@ int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	iommufd_liveupdate_array_write(&out->pages, &out->ser->pages);
 	iommufd_liveupdate_array_write(&out->areas, &out->ser->areas);
 
-	ictx->liveupdate_out = out;
+	WRITE_ONCE(ictx->liveupdate_out, out);
 	args->serialized_data = virt_to_phys(out->ser);
 	return 0;
 
@@ -395,7 +418,7 @@ void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 	out = ictx->liveupdate_out;
 	if (WARN_ON(!out))
 		return;
-	ictx->liveupdate_out = NULL;
+	WRITE_ONCE(ictx->liveupdate_out, NULL);
 
 	for (i = out->nr_hwpts; i--;) {
 		WARN_ON(out->hwpt[i].nr_devices);
@@ -414,24 +437,31 @@ void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
  * @args: @file is used
  *
  * Everything has been read-only since preserve, except that devices may have
- * been unpreserved. An HWPT without a device would never appear in the next
- * kernel, as a domain is restored with the first device that uses it.
+ * been unpreserved, and that objects may have been made. An HWPT without a device
+ * would never appear in the next kernel, as a domain is restored with the first
+ * device that uses it. Of new objects most kinds are refused when they are made,
+ * but not while the iommufd is just being preserved.
  *
  * Context: reboot(2), LUO locks held. Takes iommufd_ctx::liveupdate_lock.
- * Return: 0, -EINVAL if a marked HWPT has no preserved device, or what the
- * IOMMU core says.
+ * Return: 0, -EINVAL if a marked HWPT has no preserved device, -EOPNOTSUPP if
+ * there is something by now that cannot be preserved, or what the IOMMU core says.
  */
 int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args)
 {
 	struct iommufd_ctx *ictx = args->file->private_data;
 	struct iommufd_liveupdate_out *out;
 	u32 i;
+	int rc;
 
 	guard(mutex)(&ictx->liveupdate_lock);
 
 	out = ictx->liveupdate_out;
 	if (WARN_ON(!out))
 		return -EINVAL;
+
+	rc = iommufd_liveupdate_check_objects(ictx);
+	if (rc)
+		return rc;
 
 	for (i = 0; i < out->nr_hwpts; i++) {
 		if (out->hwpt[i].nr_devices)

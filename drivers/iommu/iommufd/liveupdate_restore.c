@@ -296,18 +296,26 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 	 */
 	down_read(&ictx->ioas_creation_lock);
 	mutex_lock(&ioas->mutex);
+	rc = iommufd_liveupdate_build_hwpt(ictx, ioas, wanted);
+	if (rc)
+		goto err_ioas;
 	for (hwpt = in->hwpt; hwpt != end; hwpt++) {
-		if (hwpt->ioas != wanted->ioas)
+		if (hwpt == wanted || hwpt->ioas != wanted->ioas)
+			continue;
+		/* Without devices it is nobody's; the others do not wait for it */
+		if (iommu_liveupdate_forget_domain(hwpt->key))
 			continue;
 		rc = iommufd_liveupdate_build_hwpt(ictx, ioas, hwpt);
 		if (rc)
 			goto err_hwpts;
+	}
+	for (hwpt = in->hwpt; hwpt != end; hwpt++) {
+		if (hwpt->ioas != wanted->ioas || !hwpt->hwpt_paging)
+			continue;
 		rc = iommufd_liveupdate_hold_devices(ictx, hwpt->hwpt_paging,
 						     false);
-		if (rc) {
-			hwpt++;
+		if (rc)
 			goto err_hwpts;
-		}
 	}
 
 	rc = iommufd_liveupdate_build_areas(ictx, in, wanted->ioas, ioas);
@@ -321,7 +329,7 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 	/* Nothing fails from here on */
 	iommufd_liveupdate_settle_later(&ioas->iopt);
 	for (hwpt = in->hwpt; hwpt != end; hwpt++) {
-		if (hwpt->ioas != wanted->ioas)
+		if (hwpt->ioas != wanted->ioas || !hwpt->hwpt_paging)
 			continue;
 		iommufd_liveupdate_hold_devices(ictx, hwpt->hwpt_paging, true);
 		scoped_guard(mutex, &iommufd_liveupdate_incoming_lock) {
@@ -345,11 +353,13 @@ err_areas:
 	up_write(&ioas->iopt.domains_rwsem);
 	iommufd_liveupdate_put_unused_pages(in);
 err_hwpts:
+	hwpt = end;
 	while (hwpt != in->hwpt) {
 		hwpt--;
-		if (hwpt->ioas == wanted->ioas)
+		if (hwpt->ioas == wanted->ioas && hwpt->hwpt_paging)
 			iommufd_liveupdate_abort_hwpt(ictx, hwpt);
 	}
+err_ioas:
 	mutex_unlock(&ioas->mutex);
 	up_read(&ictx->ioas_creation_lock);
 	iommufd_object_abort_and_destroy(ictx, &ioas->obj);

@@ -12,6 +12,7 @@
 #include <linux/cleanup.h>
 #include <linux/file.h>
 #include <linux/iommu-liveupdate.h>
+#include <linux/memfd.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 
@@ -47,6 +48,17 @@ static struct iommufd_liveupdate_in *iommufd_liveupdate_incoming(u64 data)
 	return in;
 }
 
+/**
+ * iommufd_liveupdate_add_incoming() - Make it known what a hand-over is about
+ * @in: What was read from @in->data; iommufd_liveupdate_finish() frees it
+ */
+void iommufd_liveupdate_add_incoming(struct iommufd_liveupdate_in *in)
+{
+	guard(mutex)(&iommufd_liveupdate_incoming_lock);
+
+	list_add(&in->list, &iommufd_liveupdate_incoming_list);
+}
+
 static void iommufd_liveupdate_free_incoming(struct iommufd_liveupdate_in *in)
 {
 	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock)
@@ -73,6 +85,15 @@ static void iommufd_liveupdate_put_files(struct iommufd_liveupdate_in *in)
 	}
 }
 
+static void iommufd_liveupdate_give_up(struct iommufd_liveupdate_in *in,
+				       const char *why)
+{
+	u32 i;
+
+	for (i = 0; i < in->nr_hwpts; i++)
+		iommu_liveupdate_give_up_domain(in->hwpt[i].key, why);
+}
+
 /*
  * Hold the memfds, so that the memory does not depend on who retrieves or
  * closes what, and in which order.
@@ -96,6 +117,12 @@ static int iommufd_liveupdate_get_files(struct iommufd_liveupdate_in *in,
 			rc = -EINVAL;
 			goto err_put;
 		}
+		/* It may have been moved or freed by now: the devices must stop */
+		if (!memfd_liveupdate_dma_held(file)) {
+			iommufd_liveupdate_give_up(in, "its memory was not held in place");
+			rc = -EINVAL;
+			goto err_put;
+		}
 	}
 	return 0;
 
@@ -103,6 +130,40 @@ err_put:
 	pr_err("memfd with token %llu: %pe\n", in->file_ser[i].token,
 	       ERR_PTR(rc));
 	iommufd_liveupdate_put_files(in);
+	return rc;
+}
+
+/**
+ * iommufd_liveupdate_take() - Give an iommufd what the previous one had
+ * @ictx: New, without objects
+ * @in:   What was handed over; the memfds are held
+ *
+ * Return: 0, or why the IOMMU core does not let it have a domain.
+ */
+int iommufd_liveupdate_take(struct iommufd_ctx *ictx,
+			    struct iommufd_liveupdate_in *in)
+{
+	u32 i;
+	int rc;
+
+	for (i = 0; i < in->nr_hwpts; i++) {
+		rc = iommu_liveupdate_set_owner(in->hwpt[i].key, ictx);
+		if (rc) {
+			pr_err("page table of the HWPT with token %llu: %pe\n",
+			       in->hwpt[i].token, ERR_PTR(rc));
+			goto err_clear_owner;
+		}
+	}
+
+	if (in->flags & IOMMUFD_LIVEUPDATE_ACCOUNT_MM)
+		ictx->account_mode = IOPT_PAGES_ACCOUNT_MM;
+	scoped_guard(mutex, &ictx->liveupdate_lock)
+		ictx->liveupdate_in = in;
+	return 0;
+
+err_clear_owner:
+	while (i--)
+		iommu_liveupdate_clear_owner(in->hwpt[i].key, ictx);
 	return rc;
 }
 
@@ -121,9 +182,7 @@ err_put:
 int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 {
 	struct iommufd_liveupdate_in *in;
-	struct iommufd_ctx *ictx;
 	struct file *file;
-	u32 i;
 	int rc;
 
 	in = iommufd_liveupdate_incoming(args->serialized_data);
@@ -136,31 +195,18 @@ int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	file = iommufd_ctx_create_file();
 	if (IS_ERR(file))
 		return -EPROBE_DEFER;
-	ictx = file->private_data;
 
 	rc = iommufd_liveupdate_get_files(in, args->session);
 	if (rc)
 		goto err_fput;
 
-	for (i = 0; i < in->nr_hwpts; i++) {
-		rc = iommu_liveupdate_set_owner(in->hwpt[i].key, ictx);
-		if (rc) {
-			pr_err("page table of the HWPT with token %llu: %pe\n",
-			       in->hwpt[i].token, ERR_PTR(rc));
-			goto err_clear_owner;
-		}
-	}
-
-	if (in->flags & IOMMUFD_LIVEUPDATE_ACCOUNT_MM)
-		ictx->account_mode = IOPT_PAGES_ACCOUNT_MM;
-	scoped_guard(mutex, &ictx->liveupdate_lock)
-		ictx->liveupdate_in = in;
+	rc = iommufd_liveupdate_take(file->private_data, in);
+	if (rc)
+		goto err_put_files;
 	args->file = file;
 	return 0;
 
-err_clear_owner:
-	while (i--)
-		iommu_liveupdate_clear_owner(in->hwpt[i].key, ictx);
+err_put_files:
 	iommufd_liveupdate_put_files(in);
 err_fput:
 	fput(file);

@@ -40,30 +40,36 @@
 static int iommufd_liveupdate_pin_some(struct iopt_pages *pages)
 {
 	unsigned long left = SETTLE_PAGES;
+	struct iommufd_liveupdate_run run;
 	struct interval_tree_node *node;
-	long rc;
+	unsigned long index;
+	long rc = 0;
 
 	lockdep_assert_held(&pages->mutex);
 
+	iommufd_liveupdate_run_init(&run);
 	while ((node = interval_tree_iter_first(&pages->domains_itree,
 						pages->liveupdate_next,
 						ULONG_MAX))) {
-		unsigned long index = max(pages->liveupdate_next, node->start);
-
+		index = max(pages->liveupdate_next, node->start);
 		for (; index <= node->last; index += rc, left -= rc) {
 			pages->liveupdate_next = index;
 			if (!left)
-				return 0;
+				goto out_end;
 			rc = iommufd_liveupdate_pin_run(pages, index,
 							min(node->last,
-							    index + left - 1));
+							    index + left - 1),
+							&run);
 			if (rc < 0)
-				return rc;
+				goto out_end;
 		}
 		pages->liveupdate_next = index;
+		iommufd_liveupdate_run_end(&run);
 	}
 	pages->liveupdate_unpinned = NULL;
-	return 0;
+out_end:
+	iommufd_liveupdate_run_end(&run);
+	return rc < 0 ? rc : 0;
 }
 
 /**

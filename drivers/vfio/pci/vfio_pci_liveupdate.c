@@ -370,6 +370,12 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 		return -ENODEV;
 	}
 
+	/* The log says since when and why */
+	if (pci_liveupdate_blocked(pdev)) {
+		pci_err(pdev, "live update: cannot be retrieved, it is blocked\n");
+		return -EIO;
+	}
+
 	file = vfio_cdev_retrieve(&pdev->dev, &vfio_pci_ops);
 	if (IS_ERR(file))
 		return -EPROBE_DEFER;
@@ -403,8 +409,9 @@ bool vfio_pci_liveupdate_retrieved(struct vfio_pci_core_device *vdev)
  * vfio_pci_liveupdate_open - Open a device that came running
  * @vdev: A device vfio_pci_liveupdate_retrieved() is true for, bound to iommufd
  *
- * On failure the device runs on, iommufd gives its ownership back to the IOMMU
- * core, and binding it may be tried again.
+ * On failure iommufd gives the ownership of the device back to the IOMMU core. It
+ * runs on, and binding it may be tried again; unless it is not the device it was,
+ * so that no attempt can succeed: then it is blocked.
  *
  * Context: May sleep. The caller holds the dev_set lock.
  * Return: 0; -EBUSY if it was opened before and stopped when it was closed; or
@@ -420,6 +427,8 @@ int vfio_pci_liveupdate_open(struct vfio_pci_core_device *vdev)
 		return -EBUSY;
 
 	ret = vfio_pci_core_liveupdate_enable(vdev, vdev->liveupdate.retrieved);
+	if (ret == -EIO || ret == -EINVAL)
+		pci_liveupdate_give_up(vdev->pdev, "cannot be opened as it is");
 	if (ret)
 		return ret;
 

@@ -8,90 +8,28 @@
  * it, without an initramfs.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <sys/mman.h>
+#ifdef __x86_64__
+#include <sys/io.h>
+#endif
 #include <sys/reboot.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <linux/kexec.h>
+#include <linux/pci_regs.h>
 #include <linux/sizes.h>
 
 #include <libliveupdate.h>
 #include <libvfio.h>
 
 #include "kselftest_harness.h"
+#include "liveupdate/image.h"
 #include "liveupdate/refuse.h"
-
-#define CMDLINE_GOOD	"console=ttyS0 panic=-1 kho=on liveupdate=on"
+#include "liveupdate/sysfs.h"
 
 static const char *device_bdf;
-
-/* include/linux/kho/abi/luo_image.h is not for user space; it is an ABI all the same. */
-#define NOTE_MAGIC	"LUpd"
-#define NOTE_SIZE	4
-#define NOTE_FLAGS	8
-
-struct image {
-	int fd;
-	size_t size;
-	u8 *data;
-	u8 *note;
-	u32 note_size;
-};
-
-/* A copy in a memfd, to be changed. Returns -ENOENT if there is no kernel. */
-static int image_open(struct image *image)
-{
-	const char *path = getenv("LIVEUPDATE_KERNEL") ?: "/boot/vmlinuz";
-	struct stat st;
-	u8 *info;
-	int fd;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	VFIO_ASSERT_EQ(fstat(fd, &st), 0);
-
-	image->size = st.st_size;
-	image->fd = memfd_create("kernel", MFD_CLOEXEC);
-	VFIO_ASSERT_GE(image->fd, 0);
-	VFIO_ASSERT_EQ(ftruncate(image->fd, image->size), 0);
-	image->data = mmap(NULL, image->size, PROT_READ | PROT_WRITE, MAP_SHARED,
-			   image->fd, 0);
-	VFIO_ASSERT_NE(image->data, MAP_FAILED);
-	VFIO_ASSERT_EQ(read(fd, image->data, image->size), (ssize_t)image->size);
-	close(fd);
-
-	info = memmem(image->data, image->size, "LToP", 4);
-	VFIO_ASSERT_NOT_NULL(info, "%s has no kernel_info\n", path);
-	image->note = memmem(info, SZ_4K, NOTE_MAGIC, 4);
-	VFIO_ASSERT_NOT_NULL(image->note, "%s says nothing about live update\n", path);
-	memcpy(&image->note_size, image->note + NOTE_SIZE, sizeof(u32));
-	VFIO_ASSERT_LT(image->note_size, SZ_4K);
-	return 0;
-}
-
-static void image_close(struct image *image)
-{
-	munmap(image->data, image->size);
-	close(image->fd);
-}
-
-static int image_load(struct image *image, const char *cmdline)
-{
-	return syscall(SYS_kexec_file_load, image->fd, -1, strlen(cmdline) + 1,
-		       cmdline, KEXEC_FILE_NO_INITRAMFS) ? -errno : 0;
-}
-
-static int image_unload(void)
-{
-	return syscall(SYS_kexec_file_load, -1, -1, 0, NULL,
-		       KEXEC_FILE_UNLOAD) ? -errno : 0;
-}
 
 /* The old way to load: one page of nothing. */
 static int image_load_segments(unsigned long flags)
@@ -216,6 +154,72 @@ TEST_F(image, has_a_command_line)
 		expect_not_started(_metadata, &self->refuse, cmdlines[i].why);
 	}
 }
+
+/* Nothing is wrong with the image, but with what has been done since preserve. */
+TEST_F(image, comes_after_a_change)
+{
+	int iommufd = self->refuse.vm.iommu->iommufd;
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct iommu_vfio_ioas compat = {
+		.size = sizeof(compat),
+		.op = IOMMU_VFIO_IOAS_SET,
+	};
+	int ret;
+
+	ASSERT_EQ(0, ioctl(iommufd, IOMMU_IOAS_ALLOC, &ioas));
+	compat.ioas_id = ioas.out_ioas_id;
+	ASSERT_EQ(0, ioctl(iommufd, IOMMU_VFIO_IOAS, &compat));
+	ASSERT_EQ(0, image_load(&self->image, CMDLINE_GOOD));
+
+	ret = reboot(RB_KEXEC);
+	ASSERT_EQ(-1, ret);
+	expect_refused(_metadata, &self->refuse, -errno,
+		       "VFIO container compatibility");
+
+	compat.op = IOMMU_VFIO_IOAS_CLEAR;
+	EXPECT_EQ(0, ioctl(iommufd, IOMMU_VFIO_IOAS, &compat));
+	EXPECT_LE(0, refuse_new_session(&self->refuse));
+	EXPECT_EQ(0, vm_preserve_all(&self->refuse.vm));
+}
+
+#ifdef __x86_64__
+/*
+ * Without the kernel, as a reset by hardware would do it; nobody else may access
+ * config space meanwhile.
+ */
+static void bar_poke(u32 bar)
+{
+	unsigned int segment, bus, slot, function;
+
+	VFIO_ASSERT_EQ(sscanf(device_bdf, "%x:%x:%x.%x", &segment, &bus, &slot,
+			      &function), 4);
+	outl(BIT(31) | bus << 16 | slot << 11 | function << 8 | PCI_BASE_ADDRESS_0,
+	     0xcf8);
+	outl(bar, 0xcfc);
+}
+
+/* Nor with what has been done to the device. */
+TEST_F(image, comes_after_a_reset)
+{
+	u32 bar;
+
+	if (ioperm(0xcf8, 8, 1))
+		SKIP(return, "no CONFIG_X86_IOPL_IOPERM");
+	ASSERT_EQ(0, config_access(device_bdf, PCI_BASE_ADDRESS_0, &bar, sizeof(bar),
+				   false));
+	ASSERT_EQ(0, image_load(&self->image, CMDLINE_GOOD));
+
+	bar_poke(0);
+	EXPECT_EQ(-1, reboot(RB_KEXEC));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_TRUE(refuse_logged(&self->refuse, "was reset since it was preserved"));
+	bar_poke(bar);
+
+	EXPECT_EQ(0, refuse_dma(&self->refuse));
+	EXPECT_LE(0, refuse_new_session(&self->refuse));
+	EXPECT_EQ(0, vm_preserve_all(&self->refuse.vm));
+}
+#endif
 
 /* Each thing that is handed over has to be known, in this version. */
 TEST_F(image, does_not_know_it_all)

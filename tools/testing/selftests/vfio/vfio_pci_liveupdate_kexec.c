@@ -20,6 +20,7 @@
  *   discard		preserved, and nobody takes it back: FINISH brings it to rest
  *   vmms		several VMMs, of which only the first comes back at once
  *   partly		preserved, but not all of it can be taken back
+ *   bench	what each step costs, without DMA
  */
 #include <fcntl.h>
 #include <getopt.h>
@@ -43,6 +44,7 @@ static const char * const scenarios[] = {
 	[CASE_DISCARD] = "discard",
 	[CASE_VMMS] = "vmms",
 	[CASE_PARTLY] = "partly",
+	[CASE_BENCH] = "bench",
 };
 
 static const char * const shares[] = {
@@ -101,19 +103,23 @@ static void __noreturn show_usage(const char *self)
 		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
 		"	[--pressure] [--order mic] [--skip NIC] [--until s|m|i|c|b|r|a] [--finish] [--native]\n"
 		"	[--forge] [--memlock] [--again] [--jumps N]\n"
-		"	[--memory MB [--areas N] [--huge] [--lost]]\n"
+		"	[--killed] [--freeze-fails] [--faults] [--strangers]\n"
+		"	[--memory MB [--areas N] [--huge] [--giant] [--lost]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
-		"CASE is main, base, unpreserved, aborted, twice, discard, vmms or partly.\n"
+		"CASE is main, base, unpreserved, aborted, twice, discard, vmms, partly or bench.\n"
 		"Stage 1 loads and starts IMAGE; stage 2 is for the kernel that this starts, with the same\n"
 		"options, and the stages from 3 on of twice for the next --jumps. The devices are bound to\n"
 		"vfio-pci; --share is what several of them have in common.\n"
 		"For partly, --order is that of memfd, iommufd and cdev, --skip leaves one out,\n"
 		"--until kills a first VMM after that step (session, memfd, iommufd, cdev, bind,\n"
 		"restore, attach), --finish has nobody come, --native uses a discarded NIC with\n"
-		"the driver the kernel has for it. With --lost the kernel unmaps the read-only memory,\n"
-		"as it is not what the memfd holds.\n", self);
+		"the driver the kernel has for it.\n"
+		"--killed kills the VMM before the jump, --freeze-fails has freezing fail first,\n"
+		"--faults has each allocation fail once when devices and page tables are taken\n"
+		"back, --strangers lets others try to get them. With --lost the kernel unmaps the\n"
+		"read-only memory, as it is not what the memfd holds.\n", self);
 	exit(KSFT_SKIP);
 }
 
@@ -136,6 +142,7 @@ static bool nr_nics_fits(void)
 	switch (vmm.scenario) {
 	case CASE_MAIN:
 	case CASE_PARTLY:
+	case CASE_BENCH:
 	case CASE_TWICE:
 		return vmm.nr_nics;
 	case CASE_UNPRESERVED:
@@ -173,6 +180,10 @@ static void parse_options(int argc, char *argv[])
 		{ "again", no_argument, NULL, 'E' },
 		{ "memlock", no_argument, NULL, 'M' },
 		{ "forge", no_argument, NULL, 'G' },
+		{ "killed", no_argument, NULL, 'X' },
+		{ "freeze-fails", no_argument, NULL, 'Z' },
+		{ "faults", no_argument, NULL, 'Y' },
+		{ "strangers", no_argument, NULL, 'T' },
 		{ "jumps", required_argument, NULL, 'J' },
 		{ "others", required_argument, NULL, 'o' },
 		{ "late", required_argument, NULL, 'l' },
@@ -180,6 +191,7 @@ static void parse_options(int argc, char *argv[])
 		{ "areas", required_argument, NULL, 'n' },
 		{ "huge", no_argument, NULL, 'H' },
 		{ "lost", no_argument, NULL, 'L' },
+		{ "giant", no_argument, NULL, 'g' },
 		{ "kernel", required_argument, NULL, 'k' },
 		{ "initrd", required_argument, NULL, 'I' },
 		{ "append", required_argument, NULL, 'a' },
@@ -251,6 +263,18 @@ static void parse_options(int argc, char *argv[])
 		case 'G':
 			vmm.forge = true;
 			break;
+		case 'X':
+			vmm.killed = true;
+			break;
+		case 'Z':
+			vmm.freeze_fails = true;
+			break;
+		case 'Y':
+			vmm.faults = true;
+			break;
+		case 'T':
+			vmm.strangers = true;
+			break;
 		case 'J':
 			vmm.jumps = atoi(optarg);
 			break;
@@ -273,6 +297,10 @@ static void parse_options(int argc, char *argv[])
 		case 'L':
 			vmm.lost = true;
 			break;
+		case 'g':
+			vmm.huge = true;
+			vmm.giant = true;
+			break;
 		case 'k':
 			vmm.kernel = optarg;
 			break;
@@ -292,6 +320,10 @@ static void parse_options(int argc, char *argv[])
 
 	if (vmm.scenario == CASE_VMMS)
 		vmm.share = SHARE_NOTHING;
+	if (vmm.scenario == CASE_BENCH) {
+		vmm.share = SHARE_HWPT;
+		vmm.memory_mb = vmm.memory_mb ?: 64;
+	}
 
 	if (vmm.again && vmm.nr_nics != 1)
 		show_usage(argv[0]);

@@ -43,6 +43,7 @@
 
 #include "kselftest_harness.h"
 #include "liveupdate/refuse.h"
+#include "liveupdate/sysfs.h"
 
 #define VF_TOKEN	"52ac9bff-3a88-4fbd-901a-0d767c3b6c97"
 #define MDEV_UUID	"83b8f4f2-509f-382f-3c1e-e6bfe0fa1001"
@@ -53,44 +54,6 @@
 static const char *device_bdf;
 static char **other_bdfs;
 static int nr_others;
-
-/* sysfs */
-
-static int file_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-static int file_read(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t len;
-
-	if (fd < 0)
-		return -errno;
-	len = read(fd, text, size - 1);
-	close(fd);
-	if (len < 0)
-		return -EIO;
-	text[len] = 0;
-	return 0;
-}
-
-static const char *device_path(const char *bdf, const char *file)
-{
-	static char path[PATH_MAX];
-
-	snprintf_assert(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, file);
-	return path;
-}
 
 static int numvfs_set(const char *bdf, const char *numvfs)
 {
@@ -132,19 +95,6 @@ static bool is_virtio(const char *bdf)
 
 	return !file_read(device_path(bdf, "vendor"), vendor, sizeof(vendor)) &&
 	       strtoul(vendor, NULL, 16) == PCI_VENDOR_ID_REDHAT_QUMRANET;
-}
-
-/* Config space as root sees it, behind the back of whoever drives the device. */
-static int config_access(const char *bdf, off_t pos, void *buf, size_t len, bool write)
-{
-	int fd = open(device_path(bdf, "config"), O_RDWR | O_CLOEXEC);
-	ssize_t ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = write ? pwrite(fd, buf, len, pos) : pread(fd, buf, len, pos);
-	close(fd);
-	return ret == len ? 0 : -EIO;
 }
 
 /* Where the ATS capability is, 0 if there is none. */

@@ -158,6 +158,58 @@ TEST_F(mock, nested_hwpt)
 	EXPECT_EQ(0, mock_destroy(vm, &self->mock));
 }
 
+static int fault_queue_alloc(struct vm *vm, struct iommu_fault_alloc *args)
+{
+	args->size = sizeof(*args);
+	return ioctl(vm->iommu->iommufd, IOMMU_FAULT_QUEUE_ALLOC, args) ? -errno : 0;
+}
+
+static int mock_viommu_alloc(struct vm *vm, struct mock *mock, u32 *viommu_id)
+{
+	struct iommu_viommu_selftest data = {};
+	struct iommu_viommu_alloc args = {
+		.size = sizeof(args),
+		.type = IOMMU_VIOMMU_TYPE_SELFTEST,
+		.dev_id = mock->dev_id,
+		.hwpt_id = mock->hwpt_id,
+		.data_len = sizeof(data),
+		.data_uptr = (uintptr_t)&data,
+	};
+
+	if (ioctl(vm->iommu->iommufd, IOMMU_VIOMMU_ALLOC, &args))
+		return -errno;
+	*viommu_id = args.out_viommu_id;
+	return 0;
+}
+
+/* None of them can be made when the iommufd has been preserved. */
+TEST_F(mock, made_when_preserved)
+{
+	struct vm *vm = &self->refuse.vm;
+	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
+	struct iommu_fault_alloc fault = {};
+	u32 id;
+
+	expect_allowed(_metadata, &self->refuse);
+	EXPECT_EQ(-EBUSY, fault_queue_alloc(vm, &fault));
+	EXPECT_EQ(-EBUSY, mock_viommu_alloc(vm, &self->mock, &id));
+	EXPECT_EQ(-EBUSY, mock_hwpt_alloc(vm, &self->mock, self->mock.hwpt_id, 0,
+					  &id));
+
+	/* What has nothing to do with what is preserved may come and go */
+	EXPECT_EQ(0, ioctl(vm->iommu->iommufd, IOMMU_IOAS_ALLOC, &ioas));
+	EXPECT_EQ(0, iommufd_destroy(vm->iommu->iommufd, ioas.out_ioas_id));
+	EXPECT_EQ(0, refuse_dma(&self->refuse));
+
+	EXPECT_LE(0, refuse_new_session(&self->refuse));
+	EXPECT_EQ(0, fault_queue_alloc(vm, &fault));
+	EXPECT_EQ(0, mock_viommu_alloc(vm, &self->mock, &id));
+	EXPECT_EQ(0, iommufd_destroy(vm->iommu->iommufd, id));
+	close(fault.out_fault_fd);
+	EXPECT_EQ(0, iommufd_destroy(vm->iommu->iommufd, fault.out_fault_id));
+	EXPECT_EQ(0, mock_destroy(vm, &self->mock));
+}
+
 FIXTURE(viommu) {
 	struct refuse refuse;
 	struct mock mock;
@@ -167,25 +219,13 @@ FIXTURE(viommu) {
 FIXTURE_SETUP(viommu)
 {
 	struct vm *vm = &self->refuse.vm;
-	struct iommu_viommu_alloc args = {
-		.size = sizeof(args),
-		.type = IOMMU_VIOMMU_TYPE_SELFTEST,
-	};
-	struct iommu_viommu_selftest data = {};
 	int ret;
 
 	ret = mock_init(&self->refuse, &self->mock, _metadata->name);
 	if (ret == -ENODEV || ret == -ENOTTY)
 		SKIP(return, "no IOMMU live update, or no CONFIG_IOMMUFD_TEST");
 	ASSERT_EQ(0, ret);
-
-	args.dev_id = self->mock.dev_id;
-	args.hwpt_id = self->mock.hwpt_id;
-	args.data_len = sizeof(data);
-	args.data_uptr = (uintptr_t)&data;
-	ASSERT_EQ(0, ioctl(vm->iommu->iommufd, IOMMU_VIOMMU_ALLOC, &args));
-	self->viommu_id = args.out_viommu_id;
-
+	ASSERT_EQ(0, mock_viommu_alloc(vm, &self->mock, &self->viommu_id));
 	ASSERT_EQ(0, vm_preserve_memfd(vm));
 }
 

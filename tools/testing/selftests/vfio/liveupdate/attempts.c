@@ -20,6 +20,7 @@
 
 #define DRIVERS		"/sys/bus/pci/drivers"
 #define DEVICES		"/sys/bus/pci/devices"
+#define SLOTS		"/sys/bus/pci/slots"
 
 static int attr_write(const char *path, const void *data, size_t len, off_t at)
 {
@@ -230,6 +231,32 @@ static void attempt_parents(struct nic *nic)
 	}
 }
 
+/* Switch the slot off, if it is in one. */
+static void attempt_slot(struct nic *nic)
+{
+	char path[PATH_MAX], address[32];
+	struct dirent *entry;
+	DIR *dir = opendir(SLOTS);
+	FILE *f;
+
+	while (dir && (entry = readdir(dir))) {
+		snprintf_assert(path, sizeof(path), SLOTS "/%.64s/address", entry->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fscanf(f, "%31s", address) == 1 &&
+		    !strncmp(address, nic->bdf, strlen(address))) {
+			snprintf_assert(path, sizeof(path), SLOTS "/%.64s/power",
+					entry->d_name);
+			must_refuse(nic, "slot_power", text_write(path, "0"));
+			still_ours(nic, "slot_power");
+		}
+		fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+}
+
 /* Drivers cannot refuse to go: then nobody has the device, and it runs on. */
 static void attempt_unbind(struct nic *nic)
 {
@@ -253,6 +280,8 @@ static void attempt_unbind(struct nic *nic)
 
 static void attempt_all(struct nic *nic)
 {
+	char path[PATH_MAX];
+
 	control_step("take NIC %u away", nic->id);
 	still_ours(nic, "the jump");
 
@@ -262,11 +291,34 @@ static void attempt_all(struct nic *nic)
 	attempt_attr(nic, "sriov_numvfs", "1");
 	attempt_config_all(nic);
 	attempt_parents(nic);
+	attempt_slot(nic);
 	attempt_drivers(nic);
 	attempt_unbind(nic);
 
+	snprintf_assert(path, sizeof(path), DEVICES "/%s/rescan", nic->bdf);
+	say(nic, "rescan_device", text_write(path, "1"));
+	still_ours(nic, "rescan_device");
 	say(nic, "rescan", text_write("/sys/bus/pci/rescan", "1"));
 	still_ours(nic, "rescan");
+}
+
+/* Whole machines sleep, too. */
+static void attempt_sleep(struct nic *nic)
+{
+	static const char * const states[] = { "freeze", "mem", "disk" };
+	char name[32];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(states); i++) {
+		int ret = text_write("/sys/power/state", states[i]);
+
+		/* Not every kernel has them all */
+		if (ret == -EINVAL)
+			continue;
+		snprintf_assert(name, sizeof(name), "sleep:%s", states[i]);
+		must_refuse(nic, name, ret);
+		still_ours(nic, name);
+	}
 }
 
 /* Try to take away every device that has not been retrieved yet. */
@@ -276,5 +328,6 @@ void attempt_everything(struct vmm_session *session)
 
 	while (session_nic_next(session, &nic))
 		attempt_all(nic);
+	attempt_sleep(session->first);
 	control_mark("refused");
 }

@@ -42,13 +42,13 @@ static u64 bulk_size(void)
 	return (u64)vmm.memory_mb * SZ_1M;
 }
 
-static int map_at(struct nic *nic, iova_t iova, u64 offset, u64 length, u32 flags)
+int map_at(struct nic *nic, int fd, iova_t iova, u64 offset, u64 length, u32 flags)
 {
 	struct iommu_ioas_map_file args = {
 		.size = sizeof(args),
 		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | flags,
 		.ioas_id = nic->iommu->ioas_id,
-		.fd = bulk.fd,
+		.fd = fd,
 		.start = offset,
 		.length = length,
 		.iova = iova,
@@ -57,7 +57,7 @@ static int map_at(struct nic *nic, iova_t iova, u64 offset, u64 length, u32 flag
 	return ioctl(nic->iommu->iommufd, IOMMU_IOAS_MAP_FILE, &args) ? -errno : 0;
 }
 
-static int unmap_at(struct nic *nic, iova_t iova, u64 length)
+int unmap_at(struct nic *nic, iova_t iova, u64 length)
 {
 	struct iommu_ioas_unmap args = {
 		.size = sizeof(args),
@@ -72,7 +72,7 @@ static int unmap_at(struct nic *nic, iova_t iova, u64 length)
 }
 
 /* Whether a memfd made from now on has huge pages; the kernel may not have any. */
-static void set_huge(void)
+void set_huge(void)
 {
 	const char *mode = vmm.huge ? "always" : "never";
 	int fd = open(SHMEM_HUGE, O_WRONLY | O_CLOEXEC);
@@ -84,7 +84,7 @@ static void set_huge(void)
 }
 
 /* How much of the memory is mapped by huge pages, as the kernel counts. */
-static u64 huge_kib(void)
+u64 huge_kib(void)
 {
 	unsigned long kib = 0, n;
 	char line[128];
@@ -105,7 +105,7 @@ static u64 huge_kib(void)
  * entry that maps something, after its address those on the way there, from the
  * top of five levels down.
  */
-static void count_leaves(struct nic *nic)
+void count_leaves(struct nic *nic)
 {
 	u64 small = 0, large = 0, huge = 0;
 	unsigned long long n;
@@ -162,13 +162,14 @@ void bulk_create(struct nic *nic)
 	     "create %u MiB of memory", vmm.memory_mb);
 	control_info("bulk_huge_kib=%lu", huge_kib());
 
-	must(map_at(nic, BULK_IOVA, 0, bulk.size,
+	must(map_at(nic, bulk.fd, BULK_IOVA, 0, bulk.size,
 		    IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE),
 	     "map %u MiB of memory", vmm.memory_mb);
-	must(map_at(nic, READONLY_IOVA, 0, READONLY_BYTES, IOMMU_IOAS_MAP_READABLE),
+	must(map_at(nic, bulk.fd, READONLY_IOVA, 0, READONLY_BYTES,
+		    IOMMU_IOAS_MAP_READABLE),
 	     "map memory for reading");
 	for (i = 0; i < vmm.areas; i++)
-		must(map_at(nic, AREA_IOVA(i), i % pages * SZ_4K, SZ_4K,
+		must(map_at(nic, bulk.fd, AREA_IOVA(i), i % pages * SZ_4K, SZ_4K,
 			    IOMMU_IOAS_MAP_READABLE |
 			    (i % 2 ? 0 : IOMMU_IOAS_MAP_WRITEABLE)),
 		     "map area %u", i);
@@ -209,7 +210,7 @@ void bulk_check(struct nic *nic)
 		control_fail(0, "page %u is not as it was", page);
 	control_info("bulk_pages=%u", page);
 
-	must(map_at(nic, AREA_IOVA(0), 0, SZ_4K, IOMMU_IOAS_MAP_READABLE) ==
+	must(map_at(nic, bulk.fd, AREA_IOVA(0), 0, SZ_4K, IOMMU_IOAS_MAP_READABLE) ==
 	     (vmm.areas ? -EEXIST : 0) ? 0 : -EINVAL,
 	     "map over an area");
 }

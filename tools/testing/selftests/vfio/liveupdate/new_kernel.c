@@ -67,19 +67,35 @@ static void nic_retrieve_memory(struct nic *nic)
 	     "map retrieved memfd of NIC %u", nic->id);
 }
 
+static int cdevs[MAX_NICS];
+
+static int nic_call_bind(struct nic *nic)
+{
+	return __vfio_device_bind_iommufd_id(cdevs[nic->id], nic->iommu->iommufd,
+					     &nic->dev_id);
+}
+
+static int nic_call_restore(struct nic *nic)
+{
+	return hwpt_restore(nic->iommu->iommufd, TOKEN_HWPT(nic), &nic->hwpt_id,
+			    &nic->ioas_id);
+}
+
+static int nic_call_attach(struct nic *nic)
+{
+	return __vfio_device_attach_iommufd_pt(cdevs[nic->id], nic->hwpt_id);
+}
+
 /* Page tables are restored once all of their devices are bound. */
 static void nic_restore(struct nic *nic)
 {
-	int iommufd = nic->iommu->iommufd;
-
 	if (nic->hwpt_of != nic) {
 		nic->hwpt_id = nic->hwpt_of->hwpt_id;
 		nic->ioas_id = nic->hwpt_of->ioas_id;
 		return;
 	}
 
-	must(hwpt_restore(iommufd, TOKEN_HWPT(nic), &nic->hwpt_id, &nic->ioas_id),
-	     "restore HWPT of NIC %u", nic->id);
+	call_with_faults("restore HWPT", nic, nic_call_restore);
 	if (nic->ioas_of->ioas_id != nic->ioas_id)
 		control_fail(0, "not in the IOAS of NIC %u", nic->ioas_of->id);
 	if (nic->ioas_of == nic && nic->iommufd_of != nic &&
@@ -100,11 +116,11 @@ void nic_set_up(struct nic *nic, int cdev)
 /* Get everything back. The devices are receiving all the while. */
 void nics_retrieve(struct vmm_session *session)
 {
-	int cdevs[MAX_NICS];
 	struct nic *nic = NULL;
 	int iommufd = -1;
 
 	control_mark("retrieve-begin");
+	strangers_come(session);
 	session_retrieve(session);
 	while (session_nic_next(session, &nic))
 		nic_retrieve_memory(nic);
@@ -121,19 +137,16 @@ void nics_retrieve(struct vmm_session *session)
 
 	pressure_apply(session, "retrieved");
 	while (session_nic_next(session, &nic))
-		must(__vfio_device_bind_iommufd_id(cdevs[nic->id],
-						   nic->iommu->iommufd,
-						   &nic->dev_id),
-		     "bind retrieved NIC %u", nic->id);
+		call_with_faults("bind retrieved", nic, nic_call_bind);
 	control_mark("bind-end");
+	strangers_meet(session);
 
 	while (session_nic_next(session, &nic))
 		nic_restore(nic);
 	control_mark("restore-end");
 
 	while (session_nic_next(session, &nic))
-		must(__vfio_device_attach_iommufd_pt(cdevs[nic->id], nic->hwpt_id),
-		     "attach retrieved NIC %u", nic->id);
+		call_with_faults("attach retrieved", nic, nic_call_attach);
 	control_mark("attached");
 
 	while (session_nic_next(session, &nic)) {
@@ -426,6 +439,7 @@ void nics_end_main(struct vmm_session *session)
 		stream_memory_close(&nic->second);
 	}
 	session_close(session);
+	strangers_stay(session);
 	control_mark("closed");
 	ksft_test_result_pass("a closed device does no more DMA\n");
 }
@@ -537,6 +551,9 @@ void new_kernel(void)
 		break;
 	case CASE_PARTLY:
 		new_kernel_partly(&vmm.sessions[0]);
+		break;
+	case CASE_BENCH:
+		bench_new_kernel(&vmm.sessions[0]);
 		break;
 	case CASE_BASE:
 	case CASE_ABORTED:

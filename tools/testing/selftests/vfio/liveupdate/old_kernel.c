@@ -318,7 +318,10 @@ void __noreturn old_kernel(void)
 	struct nic *nic = NULL;
 	int ret = 0;
 
+	agent_start();
 	control_mark("vmm-start");
+	if (vmm.scenario == CASE_BENCH)
+		bench_old_kernel(&vmm.sessions[0]);
 	while (nic_next(&nic))
 		nic_open(nic);
 	control_mark("nic-up");
@@ -353,6 +356,8 @@ void __noreturn old_kernel(void)
 		abort_and_check(&vmm.nics[0]);
 	if (vmm.forge)
 		nic_forge(&vmm.nics[vmm.nr_nics - 1]);
+	freeze_failures();
+	agent_hand_over();
 
 	kexec_jump();
 }

@@ -108,12 +108,15 @@ static int restore_table(struct nic *nic)
 
 	if (vmm.memlock)
 		restore_short_of_memory(nic);
-	ret = hwpt_restore(parts[nic->id].iommufd, TOKEN_HWPT(nic), &nic->hwpt_id,
-			   &nic->ioas_id);
+	ret = hwpt_restore(parts[nic->id].iommufd, TOKEN_HWPT(nic->hwpt_of),
+			   &nic->hwpt_id, &nic->ioas_id);
 
 	if (vmm.until)
 		control_info("nic%u_restore_errno=%d", nic->id, -ret);
-	return vmm.until && ret == -EEXIST ? 0 : ret;
+	/* Restored for another NIC, or with the IOAS of another */
+	if (ret == -EEXIST && (vmm.until || nic->hwpt_of != nic))
+		return 0;
+	return ret;
 }
 
 static int take_step(struct nic *nic, char step)
@@ -126,7 +129,8 @@ static int take_step(struct nic *nic, char step)
 	case 'm':
 		return take_memory(nic);
 	case 'i':
-		*iommufd = luo_session_retrieve_fd(session, TOKEN_IOMMUFD(nic));
+		*iommufd = luo_session_retrieve_fd(session,
+						   TOKEN_IOMMUFD(nic->iommufd_of));
 		return *iommufd;
 	case 'c':
 		*cdev = luo_session_retrieve_fd(session, TOKEN_CDEV(nic));

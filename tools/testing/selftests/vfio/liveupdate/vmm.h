@@ -49,6 +49,7 @@ enum scenario {
 	CASE_DISCARD,
 	CASE_VMMS,
 	CASE_PARTLY,
+	CASE_BENCH,
 };
 
 /* What several NICs have in common. */
@@ -145,12 +146,17 @@ struct vmm {
 	bool again;			/* the next update after a lost one */
 	bool memlock;			/* is short at first */
 	bool forge;			/* interrupts, by the last NIC */
+	bool killed;			/* and somebody else jumps, see before.c */
+	bool freeze_fails;		/* at first, see before.c */
+	bool faults;			/* of allocations, see faults.c */
+	bool strangers;			/* try to get in, see strangers.c */
 	int jumps;			/* of twice */
 	bool attempts;			/* try to take devices away */
 	u32 memory_mb;			/* more memory, see bulk.c */
 	u32 areas;
 	bool huge;
 	bool lost;			/* read-only memory, a damaged mapping */
+	bool giant;
 	bool refill;			/* give buffers back as they are taken */
 	int luo;
 };
@@ -210,6 +216,11 @@ void bulk_retrieve(struct nic *nic);
 void bulk_check(struct nic *nic);
 iova_t bulk_readonly(struct nic *nic);
 void bulk_unmap(struct nic *nic);
+int map_at(struct nic *nic, int fd, iova_t iova, u64 offset, u64 length, u32 flags);
+int unmap_at(struct nic *nic, iova_t iova, u64 length);
+void set_huge(void);
+u64 huge_kib(void);
+void count_leaves(struct nic *nic);
 
 void nic_irq_setup(struct nic *nic);
 void nic_irq_kick(struct nic *nic);
@@ -233,9 +244,18 @@ void new_kernel_vmms(void);
 void new_kernel_partly(struct vmm_session *session);
 int sysfs_write(const char *path, const char *text);
 void new_kernel_discard(struct nic *nic);
+void __noreturn bench_old_kernel(struct vmm_session *session);
+void bench_new_kernel(struct vmm_session *session);
 void nic_use_anew(struct nic *nic);
 void nic_use_native(struct nic *nic);
 void pressure_apply(struct vmm_session *session, const char *when);
 u64 mem_free(void);
+void agent_start(void);
+void agent_hand_over(void);
+void freeze_failures(void);
+int call_with_faults(const char *what, struct nic *nic, int (*call)(struct nic *nic));
+void strangers_come(struct vmm_session *session);
+void strangers_meet(struct vmm_session *session);
+void strangers_stay(struct vmm_session *session);
 
 #endif /* SELFTESTS_VFIO_LIVEUPDATE_VMM_H */

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who is not meant to have a device that came through a live update, and tries: any
+ * user, a VMM with another iommufd, one that has heard of the tokens, somebody who
+ * opened the device before its VMM came back. Each attempt has an errno, and none an
+ * effect: DMA goes on all the while, which the outside watches.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include <linux/iommufd.h>
+#include <linux/vfio.h>
+
+#include <libliveupdate.h>
+
+#include "uapi.h"
+#include "vmm.h"
+
+#define NOBODY	65534
+
+static int early = -1;		/* the device, opened by somebody else */
+static int stranger = -1;	/* and an iommufd of his */
+
+static void must_be(const char *what, int ret, int expected)
+{
+	control_info("stranger=%s errno=%d", what, -ret);
+	if (ret != expected)
+		control_fail(ret, "%s should have failed with errno %d", what, -expected);
+}
+
+static int result(int ret)
+{
+	return ret < 0 ? -errno : 0;
+}
+
+static int try_open(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+/* Any user: there is nothing he can open. Runs in a process of its own. */
+static int as_nobody(const char *cdev, const char *bdf)
+{
+	char config[64];
+	int ret;
+
+	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
+		return -EPROTO;
+	ret = try_open(LUO_DEVICE, O_RDWR);
+	if (ret == -EACCES)
+		ret = try_open(cdev, O_RDWR);
+	if (ret == -EACCES)
+		ret = try_open("/dev/iommu", O_RDWR);
+	snprintf_assert(config, sizeof(config), "/sys/bus/pci/devices/%s/config", bdf);
+	if (ret == -EACCES)
+		ret = try_open(config, O_RDWR);
+	if (ret == -EACCES)
+		ret = try_open("/sys/bus/pci/drivers/vfio-pci/unbind", O_WRONLY);
+	if (ret == -EACCES)
+		ret = try_open("/sys/kernel/debug/iommu/liveupdate", O_RDONLY);
+	return ret;
+}
+
+static void nobody_tries(struct nic *nic, const char *cdev)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		control_fail(-errno, "fork");
+	if (!pid)
+		_exit(-as_nobody(cdev, nic->bdf));
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		control_fail(0, "the process of another user died");
+	must_be("any-user", -WEXITSTATUS(status), -EACCES);
+}
+
+static int bind_to(int cdev, int iommufd)
+{
+	struct vfio_device_bind_iommufd args = {
+		.argsz = sizeof(args),
+		.iommufd = iommufd,
+	};
+
+	return result(ioctl(cdev, VFIO_DEVICE_BIND_IOMMUFD, &args));
+}
+
+static void use_unbound(int cdev)
+{
+	struct vfio_device_info info = { .argsz = sizeof(info) };
+	char byte;
+
+	must_be("info", result(ioctl(cdev, VFIO_DEVICE_GET_INFO, &info)), -EINVAL);
+	must_be("reset", result(ioctl(cdev, VFIO_DEVICE_RESET, NULL)), -EINVAL);
+	must_be("read", result(pread(cdev, &byte, 1, 0)), -EINVAL);
+	must_be("mmap", mmap(NULL, getpagesize(), PROT_READ, MAP_SHARED, cdev, 0) ==
+		MAP_FAILED ? -errno : 0, -EINVAL);
+}
+
+/* Nobody has come for the device yet, but somebody else is there. */
+void strangers_come(struct vmm_session *session)
+{
+	struct nic *nic = session->first;
+	u32 hwpt_id, ioas_id;
+	const char *cdev;
+
+	if (!vmm.strangers)
+		return;
+
+	control_step("let strangers in");
+	cdev = vfio_pci_get_cdev_path(nic->bdf);
+	nobody_tries(nic, cdev);
+
+	early = open(cdev, O_RDWR | O_CLOEXEC);
+	stranger = open("/dev/iommu", O_RDWR | O_CLOEXEC);
+	if (early < 0 || stranger < 0)
+		control_fail(-errno, "open");
+	must_be("bind", bind_to(early, stranger), -EBUSY);
+	use_unbound(early);
+	must_be("token", hwpt_restore(stranger, TOKEN_HWPT(nic), &hwpt_id, &ioas_id),
+		-ENOTTY);
+
+	liveupdate_open();
+	must_be("second-agent", try_open(LUO_DEVICE, O_RDWR), -EBUSY);
+	must_be("other-name", luo_retrieve_session(vmm.luo, "nobody's"), -ENOENT);
+	control_mark("strangers");
+}
+
+/* The VMM has its files, and has bound the device. */
+void strangers_meet(struct vmm_session *session)
+{
+	struct nic *nic = session->first;
+	u32 hwpt_id, ioas_id;
+
+	if (!vmm.strangers)
+		return;
+
+	control_step("let strangers try again");
+	must_be("session-twice", luo_retrieve_session(vmm.luo, session->name), -EINVAL);
+	must_be("bind-late", bind_to(early, stranger), -EINVAL);
+	must_be("bind-ours", bind_to(early, nic->iommu->iommufd), -EINVAL);
+	use_unbound(early);
+	must_be("token-late", hwpt_restore(stranger, TOKEN_HWPT(nic), &hwpt_id, &ioas_id),
+		-ENOTTY);
+	must_be("other-token", hwpt_restore(nic->iommu->iommufd, 4711, &hwpt_id, &ioas_id),
+		-ENOENT);
+	control_mark("strangers-late");
+}
+
+/* All is closed: memory that is free has nothing in it, and nobody can ask for it. */
+void strangers_stay(struct vmm_session *session)
+{
+	u64 left = mem_free(), size = 0, at;
+	u64 *memory;
+
+	if (!vmm.strangers)
+		return;
+
+	control_step("look for what the VMM had");
+	close(early);
+	close(stranger);
+	liveupdate_open();
+	must_be("session-after", luo_retrieve_session(vmm.luo, session->name), -ENOENT);
+
+	/* Most of what is free, to be sure to get what has just become so */
+	size = left / 10 * 8 / getpagesize() * getpagesize();
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		control_fail(-errno, "mmap of %lu bytes", size);
+	if (madvise(memory, size, MADV_POPULATE_WRITE))
+		control_fail(-errno, "populate %lu bytes", size);
+	for (at = 0; at < size / sizeof(*memory); at++) {
+		if (memory[at])
+			control_fail(0, "memory has %#lx in it", memory[at]);
+	}
+	munmap(memory, size);
+	control_info("looked_at_mib=%lu", size >> 20);
+}

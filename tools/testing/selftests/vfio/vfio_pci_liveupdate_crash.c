@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Crash the machine in the middle of a live update, with the device preserved and
+ * doing DMA: the kernel that is there for that comes up and has the dump.
+ *
+ * It is LIVEUPDATE_KERNEL (default: /boot/vmlinuz) with the initramfs and the command
+ * line of the arguments. There is no way back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+#include <linux/kexec.h>
+
+#include <libliveupdate.h>
+#include <libvfio.h>
+
+#include "kselftest_harness.h"
+#include "liveupdate/files.h"
+#include "liveupdate/image.h"
+#include "liveupdate/streaming.h"
+
+#define KMSG "/dev/kmsg"
+
+static void crash_kernel_load(const char *initrd, const char *cmdline)
+{
+	const char *path = getenv("LIVEUPDATE_KERNEL") ?: "/boot/vmlinuz";
+	int kernel = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(initrd, O_RDONLY | O_CLOEXEC);
+
+	VFIO_ASSERT_GE(kernel, 0);
+	VFIO_ASSERT_GE(fd, 0);
+	VFIO_ASSERT_EQ(syscall(SYS_kexec_file_load, kernel, fd, strlen(cmdline) + 1,
+			       cmdline, KEXEC_FILE_ON_CRASH), 0);
+	close(kernel);
+	close(fd);
+}
+
+static const char *device_bdf, *crash_initrd, *crash_cmdline;
+
+TEST(crash)
+{
+	struct streaming streaming;
+	struct refuse refuse;
+
+	crash_kernel_load(crash_initrd, crash_cmdline);
+	ASSERT_EQ(0, refuse_init(&refuse, device_bdf, "crash"));
+	streaming_start(&streaming, &refuse);
+	ASSERT_EQ(0, vm_preserve_all(&refuse.vm));
+	ASSERT_TRUE(streaming_goes_on(&streaming));
+	ASSERT_EQ(0, streaming.bad);
+	ASSERT_TRUE(file_takes(KMSG, "crash: preserved, and doing DMA"));
+	file_takes("/proc/sysrq-trigger", "c");
+	ASSERT_TRUE(false);
+}
+
+int main(int argc, char *argv[])
+{
+	if (argc != 4) {
+		fprintf(stderr, "usage: %s BDF INITRD CMDLINE\n", argv[0]);
+		return KSFT_SKIP;
+	}
+
+	device_bdf = argv[1];
+	crash_initrd = argv[2];
+	crash_cmdline = argv[3];
+	return test_harness_run(1, argv);
+}
