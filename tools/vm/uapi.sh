@@ -14,8 +14,8 @@ vfio_pci_liveupdate_test and _refuse*_test on an igb there (with --kernel: takes
 the initramfs as it is). Beside it are devices to be refused: two that share a
 group, a virtio-net that has a variant driver, a USB controller with an RMRR, an
 igb to enable virtual functions of, one that no IOMMU translates for, and another
-virtio-net, with ATS. A skipped test counts as failed: the machine has all it
-needs.
+virtio-net, with ATS; and an igb behind a root port that errors are injected
+into. A skipped test counts as failed: the machine has all it needs.
 EOF
 }
 
@@ -50,8 +50,8 @@ trap 'vm_kill; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 # The good one first
-devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0,0a.0/00.0
-"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8 a/bridge
+devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0,0a.0/00.0,0b.0/00.0
+"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8 a/bridge b/bridge
 cat "$BUILD/initramfs.gz" >>"$tmp/initrd"
 # The kernel itself, for the tests of what must not be started
 cp "$kernel" "$tmp/image"
@@ -67,7 +67,8 @@ vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
 	-device virtio-net-pci,addr=6.0,disable-legacy=on,iommu_platform=on \
 	-device qemu-xhci,addr=7.0 -device igb,addr=8.0 -device edu,addr=9.0 \
 	-device pcie-root-port,id=rp,addr=a.0,chassis=1 \
-	-device virtio-net-pci,bus=rp,disable-legacy=on,iommu_platform=on,ats=on
+	-device virtio-net-pci,bus=rp,disable-legacy=on,iommu_platform=on,ats=on \
+	-device pcie-root-port,id=rp2,addr=b.0,chassis=2 -device igb,bus=rp2
 mv "$tmp/log" "$log"
 
 bad=
