@@ -8,21 +8,23 @@ set -eu
 usage()
 {
 	cat <<EOT
-usage: dmar.sh --out FILE --rmrr SLOT DEVICE...
+usage: dmar.sh --out FILE --rmrr SLOT [--no-ioapic] DEVICE...
 Writes FILE, an uncompressed initramfs to go before the real one. It replaces
 the DMAR table of QEMU (CONFIG_ACPI_TABLE_UPGRADE) by one with the same single
 unit, but for the DEVICEs only: slots of the root bus, or SLOT/bridge for all
 that is behind a bridge; in hexadecimal, function 0. Firmware wants a page mapped
-for the device of --rmrr.
+for the device of --rmrr. With --no-ioapic interrupts of the IO-APIC cannot be
+remapped, and so none are.
 EOT
 }
 
-out= rmrr=
+out= rmrr= ioapic=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
 	--out)		out=$2; shift 2 ;;
 	--rmrr)		rmrr=$2; shift 2 ;;
+	--no-ioapic)	ioapic=0; shift ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac
@@ -56,14 +58,14 @@ scope()
 # the revision, which has to be higher. The page is one the BIOS has reserved.
 dmar()
 {
-	drhd=$((16 + 8 * $#))
+	drhd=$((8 + 8 * ioapic + 8 * $#))
 	text DMAR; le 4 $((48 + drhd + 32 + 8)); le 1 1; le 1 "$1"
 	text 'BOCHS '; text 'BXPC    '; le 4 2; text BXPC; le 4 1
 	le 1 38; le 1 1; le 10 0	# 39 address bits, interrupt remapping
 	shift
 
 	le 2 0; le 2 $drhd; le 4 0; le 8 0xfed90000
-	scope 3 0 0xff 0		# the IOAPIC
+	[ $ioapic = 0 ] || scope 3 0 0xff 0
 	for device; do
 		case $device in
 		*/bridge)	scope 2 0 0 "0x${device%/*}" ;;

@@ -8,11 +8,12 @@ usage()
 {
 	cat <<EOF
 usage: initramfs.sh [--out FILE] [--add FILE[=NAME]]... [PROGRAM...]
-       initramfs.sh --outer INNER KERNEL [--append2 WORDS] --out FILE
+       initramfs.sh --outer INNER KERNEL [--append2 WORDS] [--before2 FILE]
+                    --out FILE
 The first form packs busybox, tools/vm/init as /init and each PROGRAM (static)
 as /bin/NAME; --add puts FILE at /NAME. The second adds the kernel to jump to
 as /kernel, what is to change in its command line as /append2, and INNER as
-/initrd2, to a copy of INNER.
+/initrd2, with FILE before it, to a copy of INNER.
 EOF
 }
 
@@ -22,7 +23,7 @@ pack()
 }
 
 out=$BUILD/initramfs.gz
-inner= kernel= append2= adds=
+inner= kernel= append2= before2= adds=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
@@ -30,6 +31,7 @@ while [ $# -gt 0 ]; do
 	--add)		adds="$adds $2"; shift 2 ;;
 	--outer)	inner=$2 kernel=$3; shift 3 ;;
 	--append2)	append2=$2; shift 2 ;;
+	--before2)	before2=$2; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac
@@ -43,7 +45,7 @@ trap 'rm -rf "$stage" "$out.$$"' EXIT
 trap 'exit 130' INT TERM
 
 if [ -n "$inner" ]; then
-	cp "$inner" "$stage/initrd2"
+	cat ${before2:+"$before2"} "$inner" >"$stage/initrd2"
 	cp "$kernel" "$stage/kernel"
 	printf '%s\n' "$append2" >"$stage/append2"
 	{ cat "$inner"; pack "$stage" | gzip -1; } >"$out.$$"

@@ -45,6 +45,8 @@ Variables:
                     after it inherit them
   APPEND2=          more words for the command line of the second kernel (and
                     those after it); -WORD takes WORD of the first one's away
+  DMAR2=            no-ioapic: the second kernel finds a DMAR table by which it
+                    cannot remap interrupts (PLACE=root only)
   LOG2=             what the log of the second kernel has to say
   KERNEL1=NAME      the first kernel, by the name build.sh has for it (default:
                     the one for CASE and DEBUG)
@@ -65,7 +67,7 @@ DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 MODE=${MODE:-legacy} IOMMU=${IOMMU:-} INTREMAP=${INTREMAP:-on}
 APPEND=${APPEND:-} APPEND2=${APPEND2:-}
-LOG2=${LOG2:-} KERNEL1=${KERNEL1:-}
+LOG2=${LOG2:-} KERNEL1=${KERNEL1:-} DMAR2=${DMAR2:-}
 JUMPS=${JUMPS:-2} DAMAGE=${DAMAGE:-} BACK=${BACK:-none} STOPPED=${STOPPED:-boot}
 kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run plot=1
 while [ $# -gt 0 ]; do
@@ -207,9 +209,17 @@ modules=${kernel2%/arch/x86/boot/bzImage}/modules.gz
 	"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --out "$sockets/initrd2"
 	initrd=$sockets/initrd2
 }
-"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --append2 "$APPEND2" --out "$sockets/initrd"
-
 shape "$DEVICES" "$PLACE" "$RATE" "$sockets"
+set --
+case $DMAR2/$PLACE in
+/*)	;;
+no-ioapic/root)
+	"$vm_dir/dmar.sh" --out "$sockets/dmar2" --rmrr 3 --no-ioapic \
+		$(echo $paths | tr ',' ' ' | sed 's/\.0//g')
+	set -- --before2 "$sockets/dmar2" ;;
+*)	die "DMAR2=$DMAR2: there is no-ioapic, with PLACE=root" ;;
+esac
+"$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --append2 "$APPEND2" "$@" --out "$sockets/initrd"
 # Rings for all that time, but not more than fits.
 ring=32768
 [ $count -le 4 ] || ring=16384
