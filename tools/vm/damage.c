@@ -101,7 +101,11 @@ static const struct damage {
 	{ "vfio-size", VFIO, 4, 4, SET, 0xfffff000 },
 	{ "vfio-bar", VFIO, 40, 4, FLIP, 0x100000 },
 	{ "memfd-flags", MEMFD, 20, 4, FLIP, 0x80 },
+	{ "memfd-dma", MEMFD, 20, 4, FLIP, 1 },
 	{ "memfd-folios", MEMFD, 24, 8, ADD, 1 },
+	{ "memfd-pages", MEMFD, 40, 4, SET, 0xffffffff },
+	{ "memfd-order", MEMFD, 46, 2, SET, 40 },
+	{ "memfd-other-order", MEMFD, 46, 2, SET, 1 },
 	{ "entry-data", IOMMUFD_ENTRY, NAME_LEN, 8, SET, NO_RAM },
 };
 
