@@ -25,6 +25,7 @@ series|tools/series/test.sh|tree, sync and export on a synthetic base
 judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
 identity|tools/series/identity.sh|tree then sync of the overlay changes nothing
 findings|tools/series/findings.sh|what became of each review finding of the public series is where the table says
+map|tools/series/map.sh|README's map has every file
 checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
 build|tools/check.sh --kernels series base other kunit|the kernels and the guest programs build
 warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
