@@ -1,18 +1,27 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# The base tree's own live update selftests, in the machine, on the base kernel
-# and on that of the series: the results must be the same, line by line.
+# The base tree's own suites, in the machine, on a base kernel and on one of the
+# series: the results must be the same, line by line.
 set -eu
 . "$(dirname "$0")/common.sh"
+. "$vm_dir/suites.sh"
 
 usage()
 {
 	cat <<EOF
-usage: selftests.sh [--base FILE] [--series FILE]
-Builds the liveupdate selftests of build/base, runs them on both kernels
-(default: build/obj-base and build/obj-series) and prints TAP: one line per
-result on the kernel of the series, "not ok" where it differs from the base.
-The results stay in build/selftests.
+usage: selftests.sh [--base FILE] [--series FILE] [SUITE...]
+Builds the selftests of build/base, runs them on both kernels and prints TAP: a line
+per result on the kernel of the series, "not ok" where it differs from the base. The
+results stay in build/selftests. SUITE is all, or some of
+  liveupdate  LUO, with its kexecs (the default)
+  vfio        with an igb, in build/obj-base and build/obj-series as liveupdate
+  memfd       with and without huge pages, not with FUSE
+  kho         over a kexec
+  iommu       iommufd and iommufd_fail_nth, see iommufd.sh
+  kunit       of page tables and all that the series adds, see kunit.sh
+The last four run in build/obj-base-kunit and build/obj-kunit, which are built if need
+be; what only the series has must pass. --base and --series name the kernels of the
+first two.
 EOF
 }
 
@@ -23,46 +32,62 @@ while [ $# -gt 0 ]; do
 	-h|--help)	usage; exit 0 ;;
 	--base)		base=$2; shift 2 ;;
 	--series)	series=$2; shift 2 ;;
-	*)		usage >&2; exit 2 ;;
+	-*)		usage >&2; exit 2 ;;
+	*)		break ;;
 	esac
 done
-for image in "$base" "$series"; do
-	[ -f "$image" ] || die "$image is missing: run 'make kernel' first (CASE=base for the base kernel)"
+[ $# -gt 0 ] || set -- liveupdate
+[ "$*" != all ] || set -- liveupdate vfio memfd kho iommu kunit
+for suite; do
+	case $suite in
+	liveupdate|vfio)
+		for image in "$base" "$series"; do
+			[ -f "$image" ] || die "$image is missing: run 'make kernel' first (CASE=base for the base kernel)"
+		done ;;
+	memfd|kho|iommu|kunit)
+		;;
+	*)	usage >&2; exit 2 ;;
+	esac
 done
-[ -f "$BUILD/base/Makefile" ] || die "build/base is not there: run 'make base' first"
+tree=$BUILD/base
+[ -f "$tree/Makefile" ] || die "build/base is not there: run 'make base' first"
 need_qemu
 BUILD=$(cd "$BUILD" && pwd)
 tree=$BUILD/base
-src=$tree/tools/testing/selftests/liveupdate
+tests=$tree/tools/testing/selftests
 out=$BUILD/guest-base
-log=$BUILD/guest-base.log
-kexec_tests="luo_kexec_simple luo_multi_session luo_stress_sessions luo_stress_files"
+results=$BUILD/selftests
 
 tmp=$(mktemp -d)
 trap 'vm_kill; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-mkdir -p "$out"
+mkdir -p "$results"
 
-now=$(tree_state "$tree")
-if [ ! -f "$out/built-from" ] || [ "$(cat "$out/built-from")" != "$now" ]; then
-	rm -f "$out/built-from"
-	: >"$log"
-	say "building the base tree's selftests (log: $log)"
-	selftest "$tree" "$out" liveupdate $(for t in liveupdate $kexec_tests; do
-		echo "$out/liveupdate/$t"; done)
-	gcc -static -O2 -I "$out/headers/usr/include" -o "$out/init" \
-		"$src/init.c" >>"$log" 2>&1 || die "building init.c failed, see $log"
-	printf '%s\n' "$now" >"$out/built-from"
-fi
+# Where the tests of page tables run
+kunit_kernel()
+{
+	[ "$1" = base ] && config=base-kunit || config=kunit
+	"$vm_dir/build.sh" $config
+	kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
+}
 
-# Their init is PID 1 and does the kexec; names and places are its own.
-pack_kexec_test()
+# init SUITE: build the init of a suite that kexecs, to $out/SUITE-init
+init()
+{
+	make -C "$tree" O="$out/headers" headers >>"$out.log" 2>&1 &&
+	gcc -static -O2 -isystem "$out/headers/usr/include" -o "$out/$1-init" \
+		"$tests/$1/init.c" >>"$out.log" 2>&1 || die "building $1/init.c failed, see $out.log"
+}
+
+# Such an init is PID 1; names and places are its own.
+# pack_init SUITE KERNEL [PROGRAM]: to $tmp/outer
+pack_init()
 {
 	rm -rf "$tmp/root"
 	mkdir -p "$tmp/root/dev" "$tmp/root/proc" "$tmp/root/debugfs"
-	cp "$out/init" "$tmp/root/init"
-	cp "$out/liveupdate/$1" "$tmp/root/test_binary"
+	cp "$out/$1-init" "$tmp/root/init"
+	[ -z "${3-}" ] || cp "$3" "$tmp/root/test_binary"
 	mknod "$tmp/root/dev/console" c 5 1 2>/dev/null ||
 		die "cannot make a device node: run as root"
 	(cd "$tmp/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/inner"
@@ -71,65 +96,102 @@ pack_kexec_test()
 	(cd "$tmp/root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/outer"
 }
 
-# Result lines of one kernel to FILE.
-run_all()
+# over_kexec FILE NAME KERNEL SUCCESS APPEND [QEMU-OPTION...]: boot $tmp/outer; ok if
+# the console has SUCCESS
+over_kexec()
 {
-	name=$1 kernel=$2 file=$3
-	# Results and kernel log share the console: below warnings it is silent
-	append="$common_append kho=on liveupdate=on loglevel=5"
-	: >"$file.tmp"
-
-	say "$name kernel: liveupdate"
-	vm_boot "$tmp/log" 120 2048 "$kernel" "$tmp/initrd" "$append job=selftests" \
-		-device intel-iommu
-	sed 's/^\[ *[0-9.]*\] //' "$tmp/log" | awk '
-		/^(not )?ok [0-9]+ / { sub(/ok [0-9]+ +/, "&liveupdate: "); print }' >>"$file.tmp"
-	grep -q 'init: selftests done' "$tmp/log" ||
-		echo "not ok - liveupdate: did not come to its end" >>"$file.tmp"
-	splat=$(vm_splat "$tmp/log") &&
-		echo "not ok - liveupdate: kernel log: $splat" >>"$file.tmp"
-	mv "$tmp/log" "$BUILD/selftests/$name-liveupdate.log"
-
-	for t in $kexec_tests; do
-		say "$name kernel: $t"
-		pack_kexec_test "$t" "$kernel"
-		vm_boot "$tmp/log" 60 2048 "$kernel" "$tmp/outer" "$append" \
-			-device intel-iommu
-		if grep -q 'TEST PASSED' "$tmp/log" && ! vm_splat "$tmp/log" >/dev/null; then
-			echo "ok - $t" >>"$file.tmp"
-		else
-			echo "not ok - $t" >>"$file.tmp"
-		fi
-		mv "$tmp/log" "$BUILD/selftests/$name-$t.log"
-	done
-	mv "$file.tmp" "$file"
+	ok_file=$1 ok_name=$2 ok_kernel=$3 ok_success=$4 ok_append=$5
+	shift 5
+	vm_boot "$tmp/log" 120 2048 "$ok_kernel" "$tmp/outer" \
+		"$common_append kho=on liveupdate=on $ok_append" "$@"
+	# What comes after it may be a panic: not all inits take a root along
+	sed "/$ok_success/q" "$tmp/log" >"$tmp/until"
+	if grep -q "$ok_success" "$tmp/until" && ! vm_splat "$tmp/until" >/dev/null; then
+		echo "ok - $ok_name" >>"$ok_file"
+	else
+		echo "not ok - $ok_name" >>"$ok_file"
+	fi
+	mv "$tmp/log" "$ok_file-$ok_name.log"
 }
 
-mkdir -p "$BUILD/selftests"
-"$vm_dir/initramfs.sh" --out "$tmp/initrd" "$out/liveupdate/liveupdate"
-run_all base "$base" "$BUILD/selftests/base.results"
-run_all series "$series" "$BUILD/selftests/series.results"
+# The suites: run_SUITE NAME KERNEL FILE, the results of one kernel to FILE
 
-# The same lines in the same order. A test that fails on both is no failure of
-# the series; one that is gone or new is.
-awk -v basefile="$BUILD/selftests/base.results" '
-	function key(s) { sub(/^(not )?ok [0-9]* *(- )?/, "", s); sub(/ # .*/, "", s); return s }
-	BEGIN {
-		while ((getline line < basefile) > 0)
-			want[++m] = line
-	}
-	{ got[++n] = $0 }
-	END {
-		max = n > m ? n : m
-		for (i = 1; i <= max; i++) {
-			same = want[i] == got[i]
-			if (!same) failed++
-			printf "%sok %d - selftest %s%s\n", same ? "" : "not ", i,
-				key(i <= n ? got[i] : want[i]),
-				same ? (got[i] ~ /^not/ ? " (fails on the base as well)" : "") : \
-				" (base: " (i <= m ? want[i] : "no such result") ")"
-		}
-		if (!max) { print "not ok 1 - selftest: no results"; failed++; max = 1 }
-		printf "1..%d\n", max
-		exit failed ? 1 : 0
-	}' "$BUILD/selftests/series.results"
+kexec_tests="luo_kexec_simple luo_multi_session luo_stress_sessions luo_stress_files"
+run_liveupdate()
+{
+	suite_build "$tree" "$out" liveupdate liveupdate $kexec_tests
+	init liveupdate
+	suite_initrd "$tmp/initrd" "$out/liveupdate/liveupdate"
+	suite_run "$3" 120 "$2" "$tmp/initrd" "" -device intel-iommu
+	for t in $kexec_tests; do
+		pack_init liveupdate "$2" "$out/liveupdate/$t"
+		over_kexec "$3" "$t" "$2" 'TEST PASSED' loglevel=5 -device intel-iommu
+	done
+}
+
+vfio_tests="vfio_dma_mapping_test vfio_dma_mapping_mmio_test vfio_iommufd_setup_test
+	vfio_pci_device_test vfio_pci_device_init_perf_test vfio_pci_driver_test"
+run_vfio()
+{
+	suite_build "$tree" "$out" vfio $vfio_tests
+	suite_initrd "$tmp/initrd" $(for t in $vfio_tests; do echo "$out/vfio/$t"; done)
+	suite_run "$3" 300 "$2" "$tmp/initrd" "nics=04.0 hugepages=32 intel_iommu=on,sm_off vfio.enable_unsafe_noiommu_mode=1" \
+		-device intel-iommu -device igb,addr=4.0
+}
+
+# Prints no TAP
+run_memfd()
+{
+	suite_build "$tree" "$out" memfd memfd_test
+	for t in memfd_test hugetlbfs; do
+		printf '#!/bin/sh\nif /tests/prog/memfd_test %s; then echo ok 1 %s; else echo not ok 1 %s; fi\n' \
+			"${t#memfd_test}" "$t" "$t" >"$tmp/$t"
+		chmod +x "$tmp/$t"
+	done
+	suite_initrd "$tmp/initrd" "prog/memfd_test=$out/memfd/memfd_test" \
+		"memfd=$tmp/memfd_test" "memfd-huge=$tmp/hugetlbfs"
+	suite_run "$3" 300 "$2" "$tmp/initrd" hugepages=32
+}
+
+run_kho()
+{
+	init kho
+	pack_init kho "$2"
+	over_kexec "$3" kho "$2" 'KHO restore succeeded' ""
+}
+
+run_kunit()
+{
+	"$vm_dir/kunit.sh" --kernel "$2" >"$tmp/kunit" || :
+	grep -E '^(not )?ok ' "$tmp/kunit" | sed 's/ok [0-9]* - /ok - /' >"$3"
+}
+
+# run SUITE
+run()
+{
+	for name in base series; do
+		case $1 in
+		liveupdate|vfio)
+			[ $name = base ] && kernel=$base || kernel=$series ;;
+		*)	kunit_kernel $name ;;
+		esac
+		say "$1 on the $name kernel (log: $results/$name-$1*.log)"
+		: >"$results/$name-$1"
+		"run_$1" $name "$kernel" "$results/$name-$1"
+	done
+	case $1 in
+	kunit)	suite_compare "$results/base-$1" "$results/series-$1" new ;;
+	*)	suite_compare "$results/base-$1" "$results/series-$1" ;;
+	esac
+}
+
+: >"$tmp/tap"
+for suite; do
+	case $suite in
+	iommu)	"$vm_dir/iommufd.sh" >>"$tmp/tap" || : ;;
+	*)	run $suite >>"$tmp/tap" || : ;;
+	esac
+done
+# One plan for all
+awk '/^(not )?ok / { sub(/ok [0-9]+/, "ok " ++n); print; if (/^not/) failed = 1 }
+	END { print "1.." n + 0; exit !n || failed }' "$tmp/tap"
