@@ -7,12 +7,13 @@ set -euo pipefail
 
 usage() {
 	cat <<EOF
-usage: $0 [--list] [-h]
+usage: $0 [--list] [--with PACKAGE]... [-h]
 Installs what is missing on a Debian 12 (or later) machine; needs root for
 that. QEMU must be 10 or later; on bookworm it comes from bookworm-backports,
 named to apt for this one call only: the machine's own sources stay as they
 are and no other package is taken from there.
-  --list   print the packages that are missing and exit
+  --list          print the packages that are missing and exit
+  --with PACKAGE  this one as well
 EOF
 }
 
@@ -24,6 +25,7 @@ packages=(gcc g++ libc6-dev make git ccache flex bison bc perl libelf-dev
 	  libssl-dev xz-utils kmod procps patch
 	  busybox-static cpio uuid-dev libcap-dev
 	  python3 python3-ply python3-git	# checkpatch, kernel-doc
+	  sparse
 	  gnuplot-nox)
 qemu_min=10
 qemu_with_it=(qemu-system-x86 qemu-system-common qemu-system-data seabios
@@ -132,17 +134,22 @@ debian_mirror() {
 	"$top/tools/setup/mirror.sh"
 }
 
-case ${1-} in
--h|--help) usage; exit 0 ;;
---list|"") ;;
-*) usage >&2; exit 2 ;;
-esac
+list=
+while (( $# )); do
+	case $1 in
+	-h|--help) usage; exit 0 ;;
+	--list) list=1 ;;
+	--with) packages+=("${2:?}"); shift ;;
+	*) usage >&2; exit 2 ;;
+	esac
+	shift
+done
 
 find_missing
 want_qemu=0
 qemu_ok || want_qemu=1
 
-if [[ ${1-} == --list ]]; then
+if [[ -n $list ]]; then
 	for p in "${missing[@]}"; do echo "$p"; done
 	(( want_qemu )) && echo "qemu-system-x86 >= $qemu_min"
 	exit 0
