@@ -25,6 +25,9 @@ CASES   ?=
 FORCE   ?=
 NEW_BASE ?=
 V       ?=
+SAMPLE  ?=
+CONFIGS ?=
+SUITES  ?= all
 export BUILD KERNEL CASE RATE ACCEL DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL2 LOG2
 export DEVICES PLACE GUEST REASON MEMORY
 # Empty is not the same as not given
@@ -33,7 +36,8 @@ unexport ACCEL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup base tree sync series kernel initramfs run matrix failures check checkpatch clean distclean
+.PHONY: help setup base tree sync series kernel initramfs run matrix failures check suites \
+	checkpatch bisect-check bloat clean distclean
 
 help:
 	@echo 'Show it:'
@@ -63,6 +67,8 @@ help:
 	@echo '  make failures    what goes wrong, likewise: damaged hand-overs, VMMs that die'
 	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
 	@echo '    STEPS="a b"      only these steps (tools/check.sh --list)'
+	@echo "  make suites      the base tree's own tests on the base and on the series, compared"
+	@echo '    SUITES="a b"     only these (tools/vm/selftests.sh --help)'
 	@echo
 	@echo 'Work on the series:'
 	@echo '  make tree        build/linux: a git repository, the base and a commit per entry'
@@ -72,6 +78,10 @@ help:
 	@echo '  make series      git format-patch with cover letter, to build/series'
 	@echo '    V=2              as version 2'
 	@echo '  make checkpatch  checkpatch --strict over the series'
+	@echo '  make bisect-check  every commit builds, in several configurations (an hour or more)'
+	@echo '    SAMPLE=N         N of the commits'
+	@echo '    CONFIGS="a b"    only these (tools/series/bisect.sh --list)'
+	@echo '  make bloat       what the series costs with IOMMU_LIVEUPDATE off'
 	@echo
 	@echo 'Parts of make run:'
 	@echo '  make setup       install what is missing (as root; Debian 12 or later)'
@@ -103,6 +113,12 @@ series:
 checkpatch:
 	@tools/series/checkpatch.sh
 
+bisect-check: tree
+	@tools/series/bisect.sh $(if $(SAMPLE),--sample $(SAMPLE)) $(CONFIGS)
+
+bloat: tree
+	@tools/series/bloat.sh
+
 kernel: tree
 	@tools/vm/build.sh
 
@@ -120,6 +136,10 @@ failures: tree
 
 check: tree
 	@tools/check.sh $(STEPS)
+
+suites: tree
+	@tools/vm/build.sh base series
+	@tools/vm/selftests.sh $(SUITES)
 
 clean:
 	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*

@@ -11,6 +11,7 @@ usage: build.sh [--tree DIR] [CONFIG]...
 Builds build/obj-CONFIG/arch/x86/boot/bzImage:
   series      build/linux, the base with the series (default)
   base        build/base, the unpatched kernel (default for CASE=base)
+  off         build/linux with the configuration of base
   debug       build/linux with KASAN, lockdep and the like (default for DEBUG=1)
   base-debug  build/base likewise
   other       build/linux, with another configuration, to jump to
@@ -91,7 +92,7 @@ build()
 	*)	src=${tree:-$BUILD/linux} hint="make tree" ;;
 	esac
 	case $config in
-	base)		fragments="kernel" ;;
+	base|off)	fragments="kernel" ;;
 	series)		fragments="kernel series" ;;
 	base-debug)	fragments="kernel debug" ;;
 	debug)		fragments="kernel series debug" ;;
