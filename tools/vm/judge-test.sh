@@ -253,6 +253,36 @@ expect 1 "FAIL: device 1: cross-check" "the guest found less of the second devic
 good two; edit '/buffers_nic1/d' counters.tsv
 expect 1 "not those of all devices" "the watcher did not find the second device's buffers"
 
+# The first one is a card with ATS, at bus 1 behind a port
+ats()
+{
+	good
+	edit 's/igb/virtio/; $a place\tport' run.tsv
+	edit 's/00:04\.0/01:00.0/; s/exp=0xa0/& ats=0x100/' marks.tsv
+	edit 's/00:04\.0/01:00.0/' roots.tsv
+	edit 's/00:04\.0/01:00.0/; s/sid 0x20/sid 0x100/' trace.log
+	echo "42@501000.600000:pci_cfg_write virtio-net-pci 01:00.0 @0x106 <- 0x8000" >>"$tmp/run/trace.log"
+	echo "42@501014.990000:virtio_set_status vdev 0x1 val 0" >>"$tmp/run/trace.log"
+	[ "$1" = none ] || echo "42@50100$1:vtd_inv_desc invalidate desc type device high 0x7ffffffffffff001 low 0x10000000003" >>"$tmp/run/trace.log"
+	sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+}
+ats 5.990000
+expect 0 "device TLB flushed 1 times, 0 of them before" "ATS on, its TLB flushed once at the end"
+ats none
+expect 1 "FAIL: device 0: ATS is on, turned off 0 times since the jump; device TLB flushed 0" "the device TLB was not flushed"
+ats 5.500000
+expect 1 "flushed 1 times, 1 of them before it was taken back" "the device TLB was flushed too early"
+ats 5.990000; edit '/vtd_inv_desc/p' trace.log
+expect 1 "device TLB flushed 2 times" "the device TLB was flushed twice"
+ats 5.990000; edit '/vtd_inv_desc/s/0x10000000003/0x20000000003/' trace.log
+expect 1 "device TLB flushed 0 times" "the TLB of another device was flushed"
+ats 5.990000; edit '/vtd_inv_desc/s/0x7ffffffffffff001/0x10000000000/' trace.log
+expect 1 "device TLB flushed 0 times" "a page of the device TLB was flushed"
+ats 5.990000; trace 5 "pci_cfg_write virtio-net-pci 01:00.0 @0x106 <- 0x0"; sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 1 "FAIL: device 0: ATS is off, turned off 1 times" "ATS was turned off"
+ats 5.990000; edit '/@0x106/d; /vtd_inv_desc/d' trace.log
+expect 1 "FAIL: device 0: ATS is off, turned off 0 times" "ATS was never on"
+
 # What the log has to say
 good; printf 'log2\tthe hardware wins\n' >>"$tmp/run/run.tsv"
 expect 1 "FAIL: the new kernel says: the hardware wins" "a line missing in the new kernel's log"

@@ -52,7 +52,7 @@ struct device {
 	enum device_kind kind;
 	int bdf;			/* bus, device, function; -1 unknown */
 	unsigned int moved;		/* how often it was somewhere else later */
-	unsigned int pm, exp;		/* its capabilities, 0 if it has none */
+	unsigned int pm, exp, ats;	/* its capabilities, 0 if it has none */
 	int no_reset;			/* no way to, or one by D3 that QEMU takes for nothing */
 };
 
@@ -64,6 +64,7 @@ enum event_kind {
 	EV_IRQ_ASKED,		/* a = address of a forged interrupt */
 	EV_IRQ_REMAPPED,	/* a = the same, it was let through */
 	EV_TRANSLATE,		/* bdf, a = iova, b = gpa */
+	EV_DEV_TLB,		/* bdf, what it has cached is invalid; a = address and size */
 	EV_CONFIG,		/* bdf, a = offset, b = value */
 	EV_SW_RESET,		/* by a register of the device; a = its kind */
 	EV_RESET,		/* any other way; likewise */
@@ -119,6 +120,12 @@ struct device_log {
 	uint64_t first_fault, first_stray;
 };
 
+/* ATS of one device. A flush is one of all that it has cached. */
+struct ats_log {
+	int on;			/* at the end */
+	unsigned int cleared, flushes;
+};
+
 struct nvme_log {
 	unsigned int done, failed, errors;
 };
@@ -150,6 +157,7 @@ static inline int within(int64_t time, int64_t from, int64_t to)
 /* All over [from, to). */
 struct device_log device_log(unsigned int nic, int64_t from, int64_t to);
 struct iommu_log iommu_log(int64_t from, int64_t to);
+struct ats_log ats_log(unsigned int nic, int64_t from, int64_t to);
 struct nvme_log nvme_log(int64_t from, int64_t to);
 struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);
 

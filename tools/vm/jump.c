@@ -187,6 +187,26 @@ static int64_t vmm_mark(unsigned int nic, const char *what)
 	return mark_time(r, name);
 }
 
+/*
+ * ATS stays as it was. What the device has cached is dropped once, by the time its
+ * user has it back: no sooner than it has been taken back.
+ */
+static void judge_ats(unsigned int nic, int64_t to)
+{
+	struct ats_log l = ats_log(nic, starting, to);
+	struct ats_log early = ats_log(nic, starting, vmm_mark(nic, "retrieve-end"));
+	const char *place = setting("place");
+	int wanted = !strcmp(r->dev[nic].name, "virtio") && *place &&
+		     strcmp(place, "root") && strcmp(place, "pci-bridge");
+
+	if (!wanted && !l.on && !l.flushes)
+		return;
+	check(l.on && !l.cleared && l.flushes == 1 && !early.flushes,
+	      "device %u: ATS is %s, turned off %u times since the jump; device TLB flushed "
+	      "%u times, %u of them before it was taken back", nic, l.on ? "on" : "off",
+	      l.cleared, l.flushes, early.flushes);
+}
+
 /* Up to when the live update must not be noticed by a device. */
 static int64_t undisturbed_to(unsigned int nic)
 {
@@ -223,6 +243,9 @@ void judge_jump(int64_t from, unsigned int frames)
 		judge_preserved(&d, &l, &f);
 	}
 	judge_drives(from, to);
+	for (n = 0; n < preserved(); n++)
+		if (vmm_mark(n, "attached"))
+			judge_ats(n, undisturbed_to(n));
 	if (*log2 && !partly)
 		check(console_time(r, log2, new_linux) != NEVER,
 		      "the new kernel says: %s", log2);

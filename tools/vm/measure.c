@@ -13,6 +13,11 @@
 #define PCI_PM_CTRL		4
 #define PCI_EXP_DEVCTL		8
 #define DEVCTL_FLR		0x8000
+#define PCI_ATS_CTRL		6
+#define ATS_ENABLE		0x8000
+
+/* Address and size of a device-TLB invalidation: everything */
+#define DEV_TLB_ALL		0x7ffffffffffff001ULL
 
 struct results *r;
 int64_t streaming, vmm_last, starting, new_linux, init_mark, attached;
@@ -107,6 +112,29 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 	if (d.flrs > d.resets)
 		d.resets = d.flrs;
 	return d;
+}
+
+struct ats_log ats_log(unsigned int nic, int64_t from, int64_t to)
+{
+	const struct device *dev = &r->dev[nic];
+	struct ats_log l = { 0 };
+	size_t i;
+	int on;
+
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+
+		if ((int)e->bdf != dev->bdf || e->time >= to)
+			continue;
+		l.flushes += e->kind == EV_DEV_TLB && e->time >= from &&
+			     e->a == DEV_TLB_ALL;
+		if (e->kind != EV_CONFIG || !dev->ats || e->a != dev->ats + PCI_ATS_CTRL)
+			continue;
+		on = !!(e->b & ATS_ENABLE);
+		l.cleared += l.on && !on && e->time >= from;
+		l.on = on;
+	}
+	return l;
 }
 
 struct nvme_log nvme_log(int64_t from, int64_t to)

@@ -263,6 +263,10 @@ static int parse_event(const char *line, struct event *e, int64_t offset)
 		e->kind = EV_FAULT;
 		e->bdf = bus;
 		e->b = reason;
+	} else if (sscanf(p, "vtd_inv_desc invalidate desc type device high %lx low %lx",
+			  &a, &b) == 2) {
+		e->kind = EV_DEV_TLB;
+		e->bdf = b >> 32 & 0xffff;
 	} else if (sscanf(p, "vtd_ir_remap_msi_req addr %lx", &a) == 1) {
 		e->kind = EV_IRQ_ASKED;
 	} else if (sscanf(p, "vtd_ir_remap_msi (addr %lx,", &a) == 1) {
@@ -409,6 +413,8 @@ static void parse_places(struct results *r)
 			d->bdf = bdf_pack(bus, dev, fn);
 			d->pm = pm;
 			d->exp = exp;
+			p = strstr(r->marks[i].text, " ats=");
+			d->ats = p ? strtoul(p + 5, NULL, 0) : 0;
 			p = strstr(r->marks[i].text, " reset=");
 			d->no_reset = p && !strstr(p, "flr") && !strstr(p, "bus");
 		}
