@@ -69,7 +69,7 @@ host_tool()
 
 host_tools()
 {
-	host_tool dmawatch dmawatch.c damage.c image.c send.c watch.c roots.c
+	host_tool dmawatch dmawatch.c damage.c image.c monitor.c send.c watch.c roots.c
 	host_tool judge judge.c contain.c jump.c measure.c report.c results.c
 }
 

@@ -40,16 +40,36 @@ int came_back(unsigned int nic)
 	return strcmp(r->scenario, "partly") || *device_info(nic, "back") == '1';
 }
 
+/* QEMU says that it is gone; the one with the button is stopped before that. */
+static void judge_unplugged(unsigned int nic, int64_t stop)
+{
+	int pulled = !!strstr(setting("guest"), "--pull");
+	struct device_log d = device_log(nic, streaming, stop);
+	char key[32];
+
+	snprintf(key, sizeof(key), "deleted%u", nic);
+	check(mark_time(r, "unplug") && *info(key) == '1', "device %u: %s, %s", nic,
+	      pulled ? "pulled out of its slot" : "the button of its slot pressed",
+	      *info(key) == '1' ? "gone" : "it is still there");
+	check(pulled || !d.master, "device %u: bus mastering %s before it went", nic,
+	      d.master ? "on" : "off");
+}
+
 static void judge_stopped(unsigned int nic)
 {
 	int boot = !strcmp(setting("stopped"), "boot");
+	int unplug = !strcmp(setting("stopped"), "unplug");
 	int64_t stop = boot ? init_mark : finish_end, reopen = FOREVER;
 	struct device_log early, late;
 	struct frame_log f;
 	unsigned int arrived;
 
-	if (!stop)
-		return;		/* said elsewhere */
+	if (unplug)
+		stop = mark_time(r, "unplugged");
+	if (!stop) {
+		check(!unplug, "device %u was not unplugged", nic);
+		return;		/* else said elsewhere */
+	}
 	if (*info("anew") != 'u' && (unsigned int)atoi(info("anew")) == nic)
 		reopen = mark_time(r, mark_time(r, "native-begin") ? "native-begin" :
 				   "reopen");
@@ -60,11 +80,15 @@ static void judge_stopped(unsigned int nic)
 
 	check(!early.strays && early.translations > 0, "device %u: up to %s %s "
 	      "translations, %u outside the memfds' pages", nic, boot ? "user space" :
-	      "FINISH", count_of(early.translations), early.strays);
+	      unplug ? "its end" : "FINISH", count_of(early.translations), early.strays);
 	check(f.sent + f.refused > 0 && !arrived && !late.translations,
 	      "device %u: from then on %u frames sent to it, %u refused, %u arrived, "
 	      "%u translations, %u faults", nic, f.sent, f.refused, arrived,
 	      late.translations, late.faults);
+	if (unplug) {
+		judge_unplugged(nic, stop);
+		return;
+	}
 	late = device_log(nic, streaming, mark_time(r, "quiet"));
 	check(!late.master, "device %u: bus mastering %s after FINISH", nic,
 	      late.master ? "still on" : "off");
@@ -111,7 +135,7 @@ static void judge_forged(void)
 void judge_partly(void)
 {
 	struct iommu_log l = iommu_log(streaming, finish_end ? finish_end : FOREVER);
-	const char *log2 = setting("log2"), *anew = info("anew");
+	const char *log1 = setting("log1"), *log2 = setting("log2"), *anew = info("anew");
 	unsigned int n, nic;
 	struct frame_log f;
 
@@ -121,6 +145,9 @@ void judge_partly(void)
 	check(init_mark != NEVER, "the new kernel is up");
 	check(l.translation_off + l.remapping_off == 0, "translation switched off %u "
 	      "times, interrupt remapping %u", l.translation_off, l.remapping_off);
+	if (*log1)
+		check(console_time(r, log1, 0) && console_time(r, log1, 0) < starting,
+		      "the first kernel says: %s", log1);
 	if (*log2 || *setting("damage"))
 		check(*log2 && console_time(r, log2, new_linux) != NEVER,
 		      "the new kernel says: %s", *log2 ? log2 : "(no LOG2= given)");

@@ -4,8 +4,8 @@
  * control line, reads the console, and writes down what was sent, what came
  * and when. It judges nothing.
  *
- * Listens on DIR/console and DIR/control before QEMU is started; ends when
- * QEMU closes them.
+ * Listens on DIR/console, DIR/control and DIR/monitor before QEMU is started; ends when
+ * QEMU closes the first two.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -147,6 +147,11 @@ static unsigned int ask_arg(const char *text, const char *key, unsigned int dfl)
 	return p ? strtoul(p + strlen(pattern), NULL, 0) : dfl;
 }
 
+static void reply_done(struct line *l, int done)
+{
+	reply(l, done ? "ok\n" : "err QEMU did not\n");
+}
+
 static void answer(struct line *l, char *text)
 {
 	unsigned int nic = ask_arg(text, "nic", 0);
@@ -169,6 +174,13 @@ static void answer(struct line *l, char *text)
 	} else if (!strncmp(text, "sent", 4)) {
 		send_count(nic, &last, &accepted);
 		reply(l, "ok seq=%lu accepted=%lu\n", last, accepted);
+	} else if (!strncmp(text, "unplug", 6)) {
+		reply_done(l, monitor_unplug(marks, nic));
+	} else if (!strncmp(text, "pull", 4)) {
+		reply_done(l, monitor_pull(marks, ask_arg(text, "port", 0),
+					   ask_arg(text, "at", 0)));
+	} else if (!strncmp(text, "error", 5)) {
+		reply_done(l, monitor_error(marks, nic, ask_arg(text, "correctable", 0)));
 	} else {
 		reply(l, "err unknown question\n");
 	}
@@ -282,7 +294,7 @@ static int serve(struct line *lines)
 	uint64_t deadline = started + opt.timeout * 1000000000ULL;
 
 	while (!killed) {
-		struct pollfd p[2];
+		struct pollfd p[3];
 		int i;
 
 		for (i = 0; i < 2; i++) {
@@ -292,6 +304,9 @@ static int serve(struct line *lines)
 			p[i].events = POLLIN;
 			p[i].revents = 0;
 		}
+		p[2].fd = monitor_fd();
+		p[2].events = POLLIN;
+		p[2].revents = 0;
 		if (p[0].fd < 0 && p[1].fd < 0)
 			return 0;
 		if (mono_ns() > deadline)
@@ -299,10 +314,12 @@ static int serve(struct line *lines)
 		if (lines[0].fd < 0 && lines[1].fd < 0 &&
 		    mono_ns() > started + CONNECT_NS)
 			die("QEMU did not connect");
-		poll(p, 2, 200);
+		poll(p, 3, 200);
 		for (i = 0; i < 2; i++)
 			if (p[i].revents)
 				line_read(&lines[i]);
+		if (p[2].revents)
+			monitor_read(marks);
 		progress(0);
 	}
 	return 1;
@@ -415,6 +432,7 @@ int main(int argc, char **argv)
 	roots_start();
 	line_listen(&lines[0]);
 	line_listen(&lines[1]);
+	monitor_listen();
 
 	timed_out = serve(lines);
 	watch_unlink();

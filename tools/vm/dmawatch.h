@@ -81,6 +81,14 @@ void watch_own(uint64_t gpa, unsigned int nic);
 void watch_write(void);
 void watch_counters(FILE *f);
 
+/* monitor.c */
+void monitor_listen(void);
+int monitor_fd(void);
+void monitor_read(FILE *marks);
+int monitor_unplug(FILE *marks, unsigned int nic);
+int monitor_pull(FILE *marks, unsigned int rid, unsigned int at);
+int monitor_error(FILE *marks, unsigned int nic, int correctable);
+
 /* damage.c */
 int damage_known(const char *name);
 void damage_do(FILE *marks);

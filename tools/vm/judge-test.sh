@@ -349,5 +349,29 @@ echo "42@501004.500000:vtd_ir_remap_msi (addr 0xfeee0010, data 0x1) -> (addr 0xf
 sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
 expect 1 "1 of them with no kernel running, 1 let through" "a forged interrupt that was let through"
 
+# The only device is taken out of its slot, after the session: no frame comes then
+unplugged()
+{
+	partly none unplug 0
+	edit 's/\t0\t3\t/\t0\t2\t/' sends.tsv
+	printf 'guest\t%s\n' "$1" >>"$tmp/run/run.tsv"
+	printf '%s\n' '1013900000000	mark	unplug nic=0' '1013980000000	info	deleted0=1' \
+		'1014000000000	mark	unplugged nic=0' >>"$tmp/run/marks.tsv"
+}
+unplugged --pull
+expect 0 "contained as expected" "a device that was pulled out"
+unplugged --button
+expect 1 "FAIL: device 0: bus mastering on before it went" "one that runs when its slot is switched off"
+unplugged --button; trace 13 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"; sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+expect 0 "the button of its slot pressed, gone" "one that is stopped first"
+unplugged --pull; edit '/deleted0/d' marks.tsv
+expect 1 "FAIL: device 0: pulled out of its slot, it is still there" "one that QEMU still has"
+unplugged --pull; edit '/unplugged/d' marks.tsv
+expect 1 "FAIL: device 0 was not unplugged" "one that the kernel still has"
+unplugged --pull; edit 's/1014000000000/1013000000000/' marks.tsv
+expect 1 "FAIL: device 0: from then on" "one that receives all the same"
+unplugged --pull; printf 'log1\tbutton\n' >>"$tmp/run/run.tsv"
+expect 1 "FAIL: the first kernel says: button" "a line missing in the first kernel's log"
+
 echo "1..$n"
 [ $failed = 0 ]

@@ -21,7 +21,8 @@ Variables:
        vmms         several VMMs, one of which is back at once
        refused      not preserved, for REASON, and undisturbed
        partly       preserved, but only the devices BACK=N[,N] can be taken
-                    back; the others stop at STOPPED=boot or finish
+                    back; the others stop at STOPPED=boot, unplug or
+                    finish
   DAMAGE=           what is damaged in the hand-over, between the two kernels
                     (build/vm/dmawatch --damages lists what there is)
   REASON=           for CASE=refused: what the kernel log has to say
@@ -47,7 +48,8 @@ Variables:
                     those after it); -WORD takes WORD of the first one's away
   DMAR2=            no-ioapic: the second kernel finds a DMAR table by which it
                     cannot remap interrupts (PLACE=root only)
-  LOG2=             what the log of the second kernel has to say
+  LOG1=, LOG2=      what the log of the first and of the second kernel has to say
+                    (LOG1: partly only)
   KERNEL1=NAME      the first kernel, by the name build.sh has for it (default:
                     the one for CASE and DEBUG)
   KERNEL2=FILE      image of the second kernel, or the name of one that build.sh
@@ -67,7 +69,7 @@ DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 MODE=${MODE:-legacy} IOMMU=${IOMMU:-} INTREMAP=${INTREMAP:-on}
 APPEND=${APPEND:-} APPEND2=${APPEND2:-}
-LOG2=${LOG2:-} KERNEL1=${KERNEL1:-} DMAR2=${DMAR2:-}
+LOG1=${LOG1:-} LOG2=${LOG2:-} KERNEL1=${KERNEL1:-} DMAR2=${DMAR2:-}
 JUMPS=${JUMPS:-2} DAMAGE=${DAMAGE:-} BACK=${BACK:-none} STOPPED=${STOPPED:-boot}
 kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run plot=1
 while [ $# -gt 0 ]; do
@@ -242,6 +244,7 @@ set -- -accel "$ACCEL" -machine q35,memory-backend=ram -cpu max -smp 2 \
 	-object memory-backend-file,id=ram,size=${memory_mb}M,mem-path="$ram",share=on \
 	-chardev socket,id=console,path="$sockets/console" -serial chardev:console \
 	-chardev socket,id=control,path="$sockets/control" -serial chardev:control \
+	-chardev socket,id=monitor,path="$sockets/monitor" -mon chardev=monitor,mode=control \
 	-kernel "$kernel" -initrd "$sockets/initrd" -append "$append" \
 	-device "$iommu" -D "$trace" -msg timestamp=on
 while read -r arg; do
@@ -309,7 +312,7 @@ mv "$trace" "$new/trace.log"
 cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
 	iommu "$iommu" intremap "$INTREMAP" guest "$GUEST" append "$APPEND" append2 "$APPEND2" \
-	reason "$REASON" log2 "$LOG2" damage "$DAMAGE" jumps "$JUMPS" back "$BACK" stopped "$STOPPED" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
+	reason "$REASON" log1 "$LOG1" log2 "$LOG2" damage "$DAMAGE" jumps "$JUMPS" back "$BACK" stopped "$STOPPED" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
 	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 
 verdict=0

@@ -68,7 +68,7 @@ shape()
 		[ $count -lt $most ] ||
 			die "DEVICES=$1: at most $most devices with PLACE=$place"
 		shape_place $count >>"$dir/shape"
-		where=bus=$bus,addr=$addr,romfile=
+		where=id=dev$count,bus=$bus,addr=$addr,romfile=
 		mac=$(printf 'mac=02:00:00:00:01:%02x' $count)
 		case $device in
 		igb|e1000e)	model=$device,netdev=n$count,$mac ;;
