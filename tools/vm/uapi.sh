@@ -16,6 +16,10 @@ group, a virtio-net that has a variant driver, a USB controller with an RMRR, an
 igb to enable virtual functions of, one that no IOMMU translates for, and another
 virtio-net, with ATS; and an igb behind a root port that errors are injected
 into. A skipped test counts as failed: the machine has all it needs.
+
+  TESTS=*    only those tests: refuse*_ is those of what is refused
+  ROUNDS=100 how often abort_ aborts
+  STRESS=20  how many seconds stress_ runs, with SEED= if it is to be the same again
 EOF
 }
 
@@ -27,8 +31,10 @@ second-stage)	unit=intel-iommu,device-iotlb=on,x-scalable-mode=on sm=sm_on ;;
 first-stage)	unit=intel-iommu,device-iotlb=on,x-scalable-mode=on,x-flts=on sm=sm_on ;;
 *)		die "MODE=$MODE: there is legacy, second-stage and first-stage" ;;
 esac
-config=series memory=2048 limit=300 scratch=
-[ -z "$DEBUG" ] || config=debug memory=3072 limit=900 scratch=" kho_scratch=128M,768M,64M page_poison=1"
+config=series memory=2048 limit=600 scratch=
+[ -z "$DEBUG" ] || config=debug memory=3072 limit=2400 scratch=" kmemleak=on kho_scratch=128M,768M,64M page_poison=1"
+limit=$((limit + ${STRESS:-0} + ${ROUNDS:-0} * 2))
+more="${TESTS:+ tests=$TESTS}${ROUNDS:+ rounds=$ROUNDS}${STRESS:+ seconds=$STRESS}${SEED:+ seed=$SEED}"
 kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -59,7 +65,7 @@ cp "$kernel" "$tmp/image"
 log=$BUILD/uapi${DEBUG:+-debug}-$MODE.log
 say "uAPI test in the $config kernel, $MODE mode (log: $log)"
 vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
-	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,$sm hugepages=2 vfio_pci.enable_sriov=1 vfio.enable_unsafe_noiommu_mode=1 job=uapi nics=$devices" \
+	"$common_append kho=on liveupdate=on$scratch intel_iommu=on,$sm hugepages=2 vfio_pci.enable_sriov=1 vfio.enable_unsafe_noiommu_mode=1 job=uapi nics=$devices$more" \
 	-device $unit -device igb,addr=4.0 \
 	-device pcie-pci-bridge,id=bridge,addr=5.0 \
 	-device edu,bus=bridge,addr=1.0,dma_mask=0xffffffffffffffff \
@@ -83,6 +89,7 @@ sed 's/^\[ *[0-9.]*\] //' "$log" | awk -v bad="$bad" '
 		printf "%sok %d - uapi %s\n", ok ? "" : "not ", ++n, $0
 	}
 	/^# Totals:|^Bail out/ { print "# " $0 }
+	/^# [a-z_/]*[.][ch]:[0-9]+:/ { print }
 	END {
 		if (!bad && !n) bad = "no test was run"
 		if (bad) { printf "not ok %d - uapi: %s\n", ++n, bad; failed++ }
