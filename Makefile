@@ -22,6 +22,7 @@ GUEST   ?=
 REASON  ?=
 MEMORY  ?=
 CASES   ?=
+QUICK   ?=
 FORCE   ?=
 NEW_BASE ?=
 V       ?=
@@ -36,7 +37,7 @@ unexport ACCEL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup base tree sync series kernel initramfs run matrix failures check suites \
+.PHONY: help setup base tree sync series kernel initramfs run matrix failures bench check suites \
 	checkpatch bisect-check bloat clean distclean
 
 help:
@@ -65,6 +66,8 @@ help:
 	@echo '  make matrix      all kinds of machines, modes and kernels, one table, a row a case'
 	@echo '    CASES="a b"      only these (tools/vm/matrix.sh --list)'
 	@echo '  make failures    what goes wrong, likewise: damaged hand-overs, VMMs that die'
+	@echo '  make bench       what each step costs, in instructions, and how that grows'
+	@echo '    QUICK=1          in two minutes instead of fifteen'
 	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
 	@echo '    STEPS="a b"      only these steps (tools/check.sh --list)'
 	@echo "  make suites      the base tree's own tests on the base and on the series, compared"
@@ -134,6 +137,9 @@ matrix: tree
 failures: tree
 	@tools/vm/matrix.sh --cases failures $(CASES)
 
+bench: tree
+	@tools/vm/bench.sh $(if $(filter-out 0,$(QUICK)),--quick)
+
 check: tree
 	@tools/check.sh $(STEPS)
 
@@ -142,7 +148,7 @@ suites: tree
 	@tools/vm/selftests.sh $(SUITES)
 
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/bench $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
 
 # build/linux may hold commits that are nowhere else
 distclean:
