@@ -154,6 +154,23 @@ handover tight "$kernel" "$kernel" 400000 0 5120 kho_scratch=16M,48M,8M
 expect "400,000 ranges and little scratch memory: refused by the old kernel" \
 	grep -q 'cannot be preserved: -28' "$log"
 
+# In between there is room for some numbers and not for others: all or nothing.
+if [ -z "$quick" ]; then
+	for mixed in 0 1; do
+		kind=$([ $mixed = 0 ] && echo one || echo mixed)
+		for ranges in 20000 150000 $large; do
+			handover tight-$kind-$ranges "$kernel" "$kernel" $ranges $mixed $memory \
+				kho_scratch=16M,32M,8M
+			if [ "${intact:-0}" = $ranges ]; then
+				result ok "$kind, $ranges ranges, little scratch memory: all intact"
+			else
+				expect "$kind, $ranges ranges, little scratch memory: refused by the old kernel" \
+					grep -q 'cannot be preserved: -28' "$log"
+			fi
+		done
+	done
+fi
+
 if [ -n "$base" ]; then
 	base_with_test
 	old=$BUILD/obj-base-kho/arch/x86/boot/bzImage
@@ -167,13 +184,19 @@ if [ -n "$base" ]; then
 	handover base-tight "$old" "$old" 36000 0 1024 kho_scratch=8M,20M,4M
 	expect "the base with little scratch memory: ${lost:-an unknown number} of 36,000 ranges lost" \
 		test "${intact:-36000}" -lt 36000
-	handover stop "$old" "$kernel" 36000 0 1024 kho_scratch=8M,20M,4M
-	if [ "${intact:-0}" = 36000 ]; then
-		result ok "the same into the series: there is room for all"
-	else
-		expect "the same into the series: stops with the reason" \
-			grep -q 'cannot reserve 3[0-9]* preserved ranges' "$log"
-	fi
+	stopped=
+	for ranges in 36000 100000 400000; do
+		handover stop-$ranges "$old" "$kernel" $ranges 0 $((1024 + ranges / 100)) \
+			kho_scratch=8M,20M,4M
+		if [ "${intact:-0}" = $ranges ]; then
+			result ok "$ranges of the base into the series: there is room for all"
+		else
+			expect "$ranges of the base into the series: stops with the reason" \
+				grep -q 'cannot reserve [0-9]* preserved ranges' "$log"
+			stopped=1
+		fi
+	done
+	expect "too many ranges of a kernel that does not refuse stop the new one" test -n "$stopped"
 fi
 
 mv "$BUILD/kho/table.new" "$BUILD/kho/table.tsv"
