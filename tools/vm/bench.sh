@@ -96,7 +96,7 @@ need gnuplot gnuplot-nox
 	mkdir -p "$BUILD/vm"
 	gcc -O2 -Wall -Wextra -shared -fPIC -o "$BUILD/vm/phases.so" "$vm_dir/phases.c"
 }
-out=$BUILD/bench
+out=$BUILD/bench${profile:+/profile-$profile}
 mkdir -p "$out"
 need_space "$out" 300
 tmp=$(mktemp -d)
