@@ -23,6 +23,8 @@ REASON  ?=
 MEMORY  ?=
 CASES   ?=
 QUICK   ?=
+SECONDS ?=
+UPDATES ?=
 FORCE   ?=
 NEW_BASE ?=
 V       ?=
@@ -37,7 +39,7 @@ unexport ACCEL
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup base tree sync series kernel initramfs run matrix failures bench check suites \
+.PHONY: help setup base tree sync series kernel initramfs run matrix failures soak bench check suites \
 	checkpatch bisect-check bloat clean distclean
 
 help:
@@ -140,6 +142,9 @@ failures: tree
 bench: tree
 	@tools/vm/bench.sh $(if $(filter-out 0,$(QUICK)),--quick)
 
+soak: tree
+	@tools/vm/soak.sh $(if $(SECONDS),--seconds $(SECONDS)) $(if $(UPDATES),--updates $(UPDATES)) $(if $(filter-out 0,$(DEBUG)),--debug)
+
 check: tree
 	@tools/check.sh $(STEPS)
 
@@ -148,7 +153,7 @@ suites: tree
 	@tools/vm/selftests.sh $(SUITES)
 
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/bench $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/soak $(BUILD)/bench $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
 
 # build/linux may hold commits that are nowhere else
 distclean:
