@@ -68,6 +68,7 @@ help:
 	@echo '  make matrix      all kinds of machines, modes and kernels, one table, a row a case'
 	@echo '    CASES="a b"      only these (tools/vm/matrix.sh --list)'
 	@echo '  make failures    what goes wrong, likewise: damaged hand-overs, VMMs that die'
+	@echo '  make soak        live updates in a row and stress in turn, for SECONDS=3600, or UPDATES= of them'
 	@echo '  make bench       what each step costs, in instructions, and how that grows'
 	@echo '    QUICK=1          in two minutes instead of fifteen'
 	@echo '  make check       all tests, as TAP; the last line is N passed, N failed, N skipped'
