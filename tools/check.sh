@@ -12,7 +12,7 @@ cd "$top"
 usage() {
 	cat <<EOF
 usage: $0 [--list] [-h] [STEP...]
-Runs the steps (all but debug, or those named) and sums up. make check calls it after
+Runs the steps (all but debug*, or those named) and sums up. make check calls it after
 make tree.
 EOF
 }
@@ -40,6 +40,7 @@ errors|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl
 negatives|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
 selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
 debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log (only when named: 10 minutes)
+debug-uapi|env DEBUG=1 tools/vm/uapi.sh|the uAPI there, with kmemleak (only when named)
 EOF
 }
 
@@ -97,7 +98,7 @@ done
 want() {
 	local w
 	# All of it has to take less than 45 minutes
-	(( ${#wanted[@]} )) || { [[ $1 != debug ]]; return; }
+	(( ${#wanted[@]} )) || { [[ $1 != debug* ]]; return; }
 	for w in "${wanted[@]}"; do
 		[[ $w != "$1" ]] || return 0
 	done
