@@ -1,0 +1,83 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Crash a machine in the middle of a live update: the crash kernel has to come up.
+set -eu
+. "$(dirname "$0")/common.sh"
+
+usage()
+{
+	cat <<EOF
+usage: kdump.sh [--kernel FILE]
+Boots build/obj-series (or FILE) with VT-d in MODE and an igb that does DMA, has a
+crash kernel loaded, preserves the igb, crashes, and prints TAP: whether the crash
+kernel came up, has the dump, and did not take over anything.
+EOF
+}
+
+case ${MODE:=legacy} in
+legacy)		unit=intel-iommu sm=sm_off ;;
+second-stage)	unit=intel-iommu,x-scalable-mode=on sm=sm_on ;;
+first-stage)	unit=intel-iommu,x-scalable-mode=on,x-flts=on sm=sm_on ;;
+*)		die "MODE=$MODE: there is legacy, second-stage and first-stage" ;;
+esac
+kernel=$BUILD/obj-series/arch/x86/boot/bzImage
+built=
+while [ $# -gt 0 ]; do
+	case $1 in
+	-h|--help)	usage; exit 0 ;;
+	--kernel)	kernel=$2 built=1; shift 2 ;;
+	*)		usage >&2; exit 2 ;;
+	esac
+done
+need_qemu
+[ -n "$built" ] || "$vm_dir/guest.sh"
+for image in "$kernel" "$BUILD/initramfs.gz"; do
+	[ -f "$image" ] || die "$image is missing: run 'make initramfs' first"
+done
+
+tmp=$(mktemp -d)
+trap 'vm_kill; rm -rf "$tmp"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+# For the crash kernel the same initramfs, inside of it
+"$vm_dir/initramfs.sh" --outer "$BUILD/initramfs.gz" "$kernel" --out "$tmp/initrd"
+log=$BUILD/kdump-$MODE.log
+say "crash in a live update, $MODE mode (log: $log)"
+vm_boot "$tmp/log" 240 2048 "$kernel" "$tmp/initrd" \
+	"$common_append kho=on liveupdate=on crashkernel=384M intel_iommu=on,$sm job=crash nics=04.0" \
+	-device $unit -device igb,addr=4.0
+mv "$tmp/log" "$log"
+
+n=0 failed=0
+# has WHAT TEXT: the log says TEXT. hasnt: it does not.
+has()
+{
+	n=$((n + 1))
+	if grep -qE "$2" "$log"; then
+		echo "ok $n - kdump $1"
+	else
+		echo "not ok $n - kdump $1"
+		failed=$((failed + 1))
+	fi
+}
+
+hasnt()
+{
+	n=$((n + 1))
+	if grep -qE "$2" "$tmp/after"; then
+		echo "not ok $n - kdump $1: $(grep -m1 -E "$2" "$tmp/after")"
+		failed=$((failed + 1))
+	else
+		echo "ok $n - kdump $1"
+	fi
+}
+
+sed '1,/Attempted to kill init/d' "$log" | sed '1,/Linux version/d' >"$tmp/after"
+has "the device was preserved, and did DMA" 'init: preserved, and doing DMA'
+has "the machine crashed" 'Attempted to kill init'
+has "the crash kernel came up and has the dump" 'init: dump of [1-9][0-9]* bytes'
+has "the machine ended by itself" 'reboot: Power down'
+hasnt "the crash kernel takes nothing over" 'liveupdate: .*adopt|preserved ranges reserved'
+hasnt "the crash kernel is healthy" 'WARNING:|BUG:|Oops|Kernel panic|KASAN|Call Trace:'
+echo "1..$n"
+[ $failed = 0 ]
