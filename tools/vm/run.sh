@@ -222,6 +222,8 @@ no-ioapic/root)
 *)	die "DMAR2=$DMAR2: there is no-ioapic, with PLACE=root" ;;
 esac
 "$vm_dir/initramfs.sh" --outer "$initrd" "$kernel2" --append2 "$APPEND2" "$@" --out "$sockets/initrd"
+# Ports and devices by the dozen take their time to be found, twice.
+[ $count -le 8 ] || timeout=$((timeout * 2))
 # Rings for all that time, but not more than fits.
 ring=32768
 [ $count -le 4 ] || ring=16384
