@@ -63,8 +63,8 @@ static void walk_table(struct row *r, uint64_t table, unsigned int level,
 		}
 		page = e & ADDR_MASK;
 		end = page + (4096ULL << (9 * (level - 1)));
-		/* The identity map of a whole machine need not be counted. */
-		if (level > 2) {
+		/* Nobody has that much memory. */
+		if (level > 3) {
 			r->outside++;
 			continue;
 		}
