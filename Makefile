@@ -154,7 +154,7 @@ suites: tree
 	@tools/vm/selftests.sh $(SUITES)
 
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/soak $(BUILD)/bench $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	rm -rf $(BUILD)/obj-* $(BUILD)/linux-switch* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/soak $(BUILD)/bench $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
 
 # build/linux may hold commits that are nowhere else
 distclean:

@@ -16,6 +16,7 @@ Builds build/obj-CONFIG/arch/x86/boot/bzImage:
   base-debug  build/base likewise
   other       build/linux, with another configuration, to jump to
   modules     the same with iommufd and vfio as modules
+  switch      as series, but the ports of QEMU's switch count as isolated
   kunit       build/linux, small, with the KUnit tests
   base-kunit  build/base likewise
 --tree takes another tree. A kernel whose tree did not change is not built
@@ -83,10 +84,29 @@ pack_modules()
 	rm -rf "$pm"
 }
 
+# build/linux with a patch that only the machine of the tests needs
+patched_tree()
+{
+	state=$(tree_state "$BUILD/linux"; cksum <"$2")
+	[ "$(cat "$1.info" 2>/dev/null)" != "$state" ] || return 0
+	need patch patch
+	say "a copy of $BUILD/linux with $(basename "$2")"
+	rm -rf "$1" "$1.info"
+	# The copies are links: what is patched gets a file of its own first.
+	cp -al "$BUILD/linux" "$1" && rm -rf "$1/.git" || die "copying the tree failed"
+	for file in $(sed -n 's|^+++ b/||p' "$2"); do
+		cp "$1/$file" "$1/$file.new" && mv "$1/$file.new" "$1/$file"
+	done
+	patch -s -p1 -d "$1" <"$2" || die "$2 does not apply"
+	printf '%s\n' "$state" >"$1.info"
+}
+
 build()
 {
 	config=$1
 	case $config in
+	switch)	src=$BUILD/linux-switch hint="make tree"
+		[ ! -d "$BUILD/linux" ] || patched_tree "$src" "$vm_dir/switch-acs.patch" ;;
 	base-kho)	src=${tree:-$BUILD/base-kho} hint="tools/vm/kho.sh --base" ;;
 	base*)	src=${tree:-$BUILD/base} hint="make base" ;;
 	*)	src=${tree:-$BUILD/linux} hint="make tree" ;;
@@ -94,6 +114,7 @@ build()
 	case $config in
 	base|off)	fragments="kernel" ;;
 	series)		fragments="kernel series" ;;
+	switch)		fragments="kernel series" ;;
 	base-debug)	fragments="kernel debug" ;;
 	debug)		fragments="kernel series debug" ;;
 	other)		fragments="kernel series other" ;;
