@@ -77,8 +77,8 @@ export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=liveupdate
 export KBUILD_BUILD_HOST=workshop
 
 # The commits, oldest first
-mapfile -t commits < <(g rev-list --reverse "${from:+$from^}${from:-}${from:+..$head}" 2>/dev/null || true)
-[[ -n $from ]] || mapfile -t commits < <(g rev-list --reverse "$base..$head")
+[[ -z $from ]] || base=$(g rev-parse -q --verify "$from^{commit}^") || die "no commit $from"
+mapfile -t commits < <(g rev-list --reverse "$base..$head")
 total=${#commits[@]}
 (( total )) || die "there are no commits to build"
 if (( sample && sample < total )); then
@@ -160,7 +160,7 @@ for c in "${commits[@]}"; do
 		subject=$(g show -s --format=%s "$c")
 		echo "bisect: $i/${#commits[@]} $name: $subject: $((SECONDS - start)) s" >&2
 		if (( rc )); then
-			grep -aE '(error|Error |undefined reference|No space)' "$log" | head -n 5 | sed 's/^/# /'
+			grep -aE '(error|Error |undefined reference|No space)' "$log" | head -n 5 | sed 's/^/# /' || true
 			echo "not ok $n - $name: ${c:0:12} $subject"
 			failed=1
 		else

@@ -437,5 +437,36 @@ is "ends with the base" bash -c "
 	grep -A1 '^Made on Linux 7.3.4' '$letter' | tail -n 1 | grep -qx ''"
 is "and has none" [ "$(grep -c 'inding' "$letter")" = 0 ]
 
+# Every commit builds, with a make that only says so
+mkdir -p "$T/bin"
+cat >"$T/bin/make" <<'END'
+#!/bin/bash
+while (( $# )); do
+	case $1 in
+	-C)		src=$2; shift ;;
+	O=*)		obj=${1#O=} ;;
+	tinyconfig)	: >"$obj/.config" ;;
+	mm/)		echo "$src" >>"$obj/built"
+			[[ $(git -C "$src" rev-parse HEAD) != "${BROKEN-}" ]] || exit 2 ;;
+	esac
+	shift
+done
+END
+chmod +x "$T/bin/make"
+for f in kernel series kunit-series; do echo "CONFIG_X=y" >"$top/tools/vm/$f.config"; done
+bisect() { SERIES_TOP=$top PATH=$T/bin:$PATH "$here/bisect.sh" "$@"; }
+is "bisect: every commit builds" bisect on off
+export BROKEN
+BROKEN=$(lg rev-parse HEAD~2)
+bisect on off >"$T/bisect" 2>/dev/null || true
+is "bisect: the one that does not" [ "$(grep -E '^(not )?ok' "$T/bisect" |
+	grep -n '^not' | cut -d: -f1 | xargs)" = "5 6" ]
+is "bisect: not among a sample" bisect --sample 2 on
+is "bisect: not after it" bisect --from HEAD~1 on
+unset BROKEN
+refused "bisect: no such configuration" 'no configuration is called nix' bisect nix
+refused "bisect: no such commit" 'no commit nix' bisect --from nix on
+is "bisect leaves nothing" [ -z "$(ls -d "$top"/build/bisect "$top"/build/obj-bisect-*/ 2>/dev/null)" ]
+
 echo "1..$n"
 exit "$failed"
