@@ -43,5 +43,13 @@ static inline bool pci_liveupdate_blocked(struct pci_dev *dev)
 	return false;
 }
 
+static inline void pci_liveupdate_block(struct pci_dev *dev)
+{
+}
+
+static inline void pci_liveupdate_give_up(struct pci_dev *dev, const char *why)
+{
+}
+
 #endif /* CONFIG_PCI && CONFIG_IOMMU_LIVEUPDATE */
 #endif /* _LINUX_PCI_LIVEUPDATE_H */

@@ -190,9 +190,10 @@ TEST_F(image, comes_after_a_change)
 static void bar_poke(u32 bar)
 {
 	unsigned int segment, bus, slot, function;
+	int n;
 
-	VFIO_ASSERT_EQ(sscanf(device_bdf, "%x:%x:%x.%x", &segment, &bus, &slot,
-			      &function), 4);
+	n = sscanf(device_bdf, "%x:%x:%x.%x", &segment, &bus, &slot, &function);
+	VFIO_ASSERT_EQ(n, 4);
 	outl(BIT(31) | bus << 16 | slot << 11 | function << 8 | PCI_BASE_ADDRESS_0,
 	     0xcf8);
 	outl(bar, 0xcfc);

@@ -103,6 +103,7 @@ static void __noreturn show_usage(const char *self)
 		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
 		"	[--pressure] [--order mic] [--skip NIC] [--until s|m|i|c|b|r|a] [--finish] [--native]\n"
 		"	[--forge] [--memlock] [--again] [--jumps N]\n"
+		"	[--unplug preserved|booted|attached [--pull]] [--idle] [--errors]\n"
 		"	[--killed] [--freeze-fails] [--faults] [--strangers]\n"
 		"	[--memory MB [--areas N] [--huge] [--giant] [--lost]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
@@ -184,6 +185,10 @@ static void parse_options(int argc, char *argv[])
 		{ "freeze-fails", no_argument, NULL, 'Z' },
 		{ "faults", no_argument, NULL, 'Y' },
 		{ "strangers", no_argument, NULL, 'T' },
+		{ "unplug", required_argument, NULL, 'u' },
+		{ "pull", no_argument, NULL, 'p' },
+		{ "idle", no_argument, NULL, 'D' },
+		{ "errors", no_argument, NULL, 'e' },
 		{ "jumps", required_argument, NULL, 'J' },
 		{ "others", required_argument, NULL, 'o' },
 		{ "late", required_argument, NULL, 'l' },
@@ -274,6 +279,18 @@ static void parse_options(int argc, char *argv[])
 			break;
 		case 'T':
 			vmm.strangers = true;
+			break;
+		case 'u':
+			vmm.unplug = optarg;
+			break;
+		case 'p':
+			vmm.pull = true;
+			break;
+		case 'D':
+			vmm.idle = true;
+			break;
+		case 'e':
+			vmm.errors = true;
 			break;
 		case 'J':
 			vmm.jumps = atoi(optarg);

@@ -129,18 +129,6 @@ FIXTURE_TEARDOWN(mock)
 	refuse_cleanup(&self->refuse);
 }
 
-/* It may stay, unmarked. */
-TEST_F(mock, mark_of_other_driver)
-{
-	struct vm *vm = &self->refuse.vm;
-
-	expect_refused(_metadata, &self->refuse, vm_mark(vm, self->mock.hwpt_id, 1),
-		       "not supported by the IOMMU driver");
-	expect_allowed(_metadata, &self->refuse);
-	EXPECT_LE(0, refuse_new_session(&self->refuse));
-	EXPECT_EQ(0, mock_destroy(vm, &self->mock));
-}
-
 TEST_F(mock, nested_hwpt)
 {
 	struct vm *vm = &self->refuse.vm;

@@ -38,6 +38,7 @@
 #define NR_SLOTS	4	/* of memory, the first is mapped most of the time */
 #define NR_HWPTS	3
 #define NR_SESSIONS	2
+#define MAX_ID		64	/* of objects, the lowest that is free is taken */
 #define NR_SENTINELS	12	/* files in a session of their own, one of which fails to freeze */
 #define HANG_SECONDS	120
 #define TIMEOUT		(24 * 60 * 60)
@@ -358,14 +359,14 @@ static int op_preserve_all(struct thread *t)
 		ftruncate(stress.memfd[slot], VM_MEMORY_SIZE);
 	op_map(t);
 	bind_device(stress.cdev);
-	/* The others may have a mark, and have no device */
 	if (!hwpt_alloc(&hwpt))
 		__vfio_device_attach_iommufd_pt(stress.cdev, hwpt);
-	for (i = 0; i < NR_HWPTS; i++) {
-		u32 old = swap_hwpt(i, hwpt);
-
-		if (old != hwpt)
-			iommufd_destroy(stress.vm->iommu->iommufd, old);
+	for (i = 0; i < NR_HWPTS; i++)
+		swap_hwpt(i, hwpt);
+	/* One that has a mark and no device is in the way, also if it got lost. */
+	for (i = 1; i < MAX_ID; i++) {
+		if (i != hwpt && i != stress.vm->iommu->ioas_id)
+			iommufd_destroy(stress.vm->iommu->iommufd, i);
 	}
 	vm_mark(stress.vm, hwpt, hwpt);
 	for (slot = 0; slot < NR_SLOTS; slot++)
@@ -401,6 +402,11 @@ static int op_freeze(struct thread *t)
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&stress.reboot_lock);
 	session = luo_create_session(stress.vm->luo, "sentinels");
+	/* A fork can still have the last one */
+	if (session == -EEXIST) {
+		pthread_mutex_unlock(&stress.reboot_lock);
+		return session;
+	}
 	VFIO_ASSERT_GE(session, 0);
 	for (i = 0; i < NR_SENTINELS; i++) {
 		memfd[i] = memfd_create("sentinel", MFD_CLOEXEC);

@@ -24,7 +24,7 @@
 static int agent_sock = -1;
 
 /*
- * Return as the VMM, which goes on to vmm_hand_over(). Its parent is the agent: it
+ * Return as the VMM, which goes on to agent_hand_over(). Its parent is the agent: it
  * waits for the sessions, kills the VMM and jumps.
  */
 void agent_start(void)

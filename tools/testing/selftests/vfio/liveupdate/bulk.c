@@ -27,8 +27,9 @@
 #define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 /* After those of all NICs; then read-only memory, then the areas. */
-#define BULK_IOVA	(vmm.iova + MAX_NICS * NIC_IOVA)
-#define READONLY_IOVA	(BULK_IOVA + 16 * SZ_4G)
+#define BULK_FIRST	(vmm.iova + MAX_NICS * NIC_IOVA)
+#define BULK_IOVA	(BULK_FIRST + bulk_shift)
+#define READONLY_IOVA	(BULK_FIRST + 16 * SZ_4G)
 #define AREA_IOVA(_i)	(READONLY_IOVA + SZ_4G + 2ULL * (_i) * SZ_4K)
 
 /* From the start of the memory on; in front, room for the header of a frame */
@@ -36,6 +37,9 @@
 
 /* In every page: what the watcher knows as memory of the device, and its number */
 static struct stream_memory bulk;
+
+/* With --giant: how far from its place it is, so as to have leaves of 1 GiB */
+static u64 bulk_shift;
 
 static u64 bulk_size(void)
 {
@@ -105,46 +109,137 @@ u64 huge_kib(void)
  * entry that maps something, after its address those on the way there, from the
  * top of five levels down.
  */
-void count_leaves(struct nic *nic)
+static FILE *leaves_open(struct nic *nic)
 {
-	u64 small = 0, large = 0, huge = 0;
-	unsigned long long n;
-	int fields;
-	char path[128], line[256];
-	FILE *f;
-
-	if (!vmm.huge)
-		return;
+	char path[128];
 
 	snprintf_assert(path, sizeof(path),
 			"/sys/kernel/debug/iommu/intel/%s/domain_translation_struct",
 			nic->bdf);
-	f = fopen(path, "r");
-	if (!f) {
-		control_info("leaves=unknown");
-		return;
-	}
+	return fopen(path, "r");
+}
+
+struct leaf {
+	iova_t iova;
+	u64 phys;
+	u64 size;
+};
+
+static bool leaf_next(FILE *f, struct leaf *leaf)
+{
+	unsigned long long pfn, e[5];
+	char line[256];
+	int fields;
 
 	while (fgets(line, sizeof(line), f)) {
-		fields = sscanf(line, "%llx | %llx %llx %llx %llx %llx", &n, &n,
-				&n, &n, &n, &n);
-		switch (fields) {
-		case 4:
-			huge++;
-			break;
-		case 5:
-			large++;
-			break;
-		case 6:
-			small++;
-			break;
-		}
+		fields = sscanf(line, "%llx | %llx %llx %llx %llx %llx", &pfn, &e[0],
+				&e[1], &e[2], &e[3], &e[4]);
+		if (fields < 4)
+			continue;
+		leaf->iova = pfn * SZ_4K;
+		leaf->size = fields == 4 ? SZ_1G : fields == 5 ? SZ_2M : SZ_4K;
+		leaf->phys = e[fields - 2] & GENMASK_ULL(51, 12) & ~(leaf->size - 1);
+		return true;
+	}
+	return false;
+}
+
+u64 count_leaves(struct nic *nic)
+{
+	u64 small = 0, large = 0, huge = 0;
+	struct leaf leaf;
+	FILE *f;
+
+	if (!vmm.huge)
+		return 0;
+
+	f = leaves_open(nic);
+	if (!f) {
+		control_info("leaves=unknown");
+		return 0;
+	}
+	while (leaf_next(f, &leaf)) {
+		small += leaf.size == SZ_4K;
+		large += leaf.size == SZ_2M;
+		huge += leaf.size == SZ_1G;
 	}
 	fclose(f);
 
 	control_info("leaves_4k=%lu", small);
 	control_info("leaves_2m=%lu", large);
 	control_info("leaves_1g=%lu", huge);
+	return huge;
+}
+
+/*
+ * A leaf is as large as what follows each other in memory and starts at a multiple
+ * of its size, there as here. Pages of 2 MiB from an allocator that has not been used
+ * much do follow each other. How far has memory to be moved for the longest run of
+ * them to have its multiples of 1 GiB at those of its address?
+ */
+static u64 best_shift(struct nic *nic)
+{
+	u64 from = 0, bytes = 0, most = 0, shift = 0;
+	struct leaf leaf, last = {};
+	FILE *f = leaves_open(nic);
+
+	control_step("look for memory in one piece");
+	if (!f)
+		control_fail(-errno, "there are no page tables to see");
+	while (leaf_next(f, &leaf)) {
+		if (leaf.iova < BULK_FIRST || leaf.iova >= BULK_FIRST + bulk.size)
+			continue;
+		if (last.iova + last.size != leaf.iova || last.phys + last.size != leaf.phys) {
+			from = leaf.phys - leaf.iova;
+			bytes = 0;
+		}
+		bytes += leaf.size;
+		if (bytes > most) {
+			most = bytes;
+			shift = from % SZ_1G;
+		}
+		last = leaf;
+	}
+	fclose(f);
+	control_info("bulk_run_mib=%lu", most / SZ_1M);
+	control_info("bulk_shift=%#lx", shift);
+	return shift;
+}
+
+/* In the new kernel the place is where its first leaf is. */
+static void bulk_find(struct nic *nic)
+{
+	struct leaf leaf;
+	FILE *f;
+
+	if (!vmm.giant)
+		return;
+	f = leaves_open(nic);
+	control_step("find memory in the page table");
+	while (f && leaf_next(f, &leaf)) {
+		if (leaf.iova < BULK_FIRST)
+			continue;
+		fclose(f);
+		bulk_shift = leaf.iova - BULK_FIRST;
+		return;
+	}
+	control_fail(0, "it is not there");
+}
+
+static void map_bulk(struct nic *nic)
+{
+	must(map_at(nic, bulk.fd, BULK_IOVA, 0, bulk.size,
+		    IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE),
+	     "map %u MiB of memory", vmm.memory_mb);
+}
+
+static void must_have_giant(struct nic *nic)
+{
+	u64 giant = count_leaves(nic);
+
+	control_step("look for leaves of 1 GiB");
+	if (vmm.giant && !giant)
+		control_fail(0, "there is none");
 }
 
 /* In the old kernel: make the memory, and map it. */
@@ -162,9 +257,12 @@ void bulk_create(struct nic *nic)
 	     "create %u MiB of memory", vmm.memory_mb);
 	control_info("bulk_huge_kib=%lu", huge_kib());
 
-	must(map_at(nic, bulk.fd, BULK_IOVA, 0, bulk.size,
-		    IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE),
-	     "map %u MiB of memory", vmm.memory_mb);
+	map_bulk(nic);
+	if (vmm.giant) {
+		bulk_shift = best_shift(nic);
+		must(unmap_at(nic, BULK_FIRST, bulk.size), "unmap memory");
+		map_bulk(nic);
+	}
 	must(map_at(nic, bulk.fd, READONLY_IOVA, 0, READONLY_BYTES,
 		    IOMMU_IOAS_MAP_READABLE),
 	     "map memory for reading");
@@ -174,7 +272,7 @@ void bulk_create(struct nic *nic)
 			    (i % 2 ? 0 : IOMMU_IOAS_MAP_WRITEABLE)),
 		     "map area %u", i);
 	control_info("bulk_create_ms=%lld", now_ms() - start);
-	count_leaves(nic);
+	must_have_giant(nic);
 }
 
 int bulk_preserve(struct nic *nic)
@@ -202,7 +300,8 @@ void bulk_check(struct nic *nic)
 	if (!vmm.memory_mb)
 		return;
 
-	count_leaves(nic);
+	bulk_find(nic);
+	must_have_giant(nic);
 	control_info("bulk_huge_kib=%lu", huge_kib());
 	control_step("check %u MiB of memory", vmm.memory_mb);
 	page = stream_memory_check_marks(&bulk, nic->id, 3, vmm.run_id);

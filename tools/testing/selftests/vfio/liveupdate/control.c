@@ -249,6 +249,24 @@ void control_scan(void)
 	ask("scan");
 }
 
+/* Have the button of its slot pressed. */
+void control_unplug(unsigned int nic)
+{
+	ask("unplug nic=%u", nic);
+}
+
+/* Have it pulled out of the slot of a port; @at is where that has slot control. */
+void control_pull(unsigned int nic, unsigned int port, unsigned int at)
+{
+	ask("pull nic=%u port=%#x at=%#x", nic, port, at);
+}
+
+/* Have it report an error, one that is not fatal in either case. */
+void control_error(unsigned int nic, bool correctable)
+{
+	ask("error nic=%u correctable=%d", nic, correctable);
+}
+
 /**
  * control_sent() - What has been sent up to now?
  * @nic: which network card

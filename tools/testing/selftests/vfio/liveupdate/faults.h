@@ -21,6 +21,8 @@
 #define FAULT_FUNCTION		FAULTS "fail_function/"
 #define FAULT_ALLOC		FAULTS "failslab/"
 #define FAULT_PAGE		FAULTS "fail_page_alloc/"
+/* Of iommufd itself, where its mock devices are built in; fail-nth is for these, too */
+#define FAULT_IOMMUFD		FAULTS "fail_iommufd/"
 
 /* The last of all functions that are called to freeze, or preserve, something */
 #define FAULT_FREEZE		"luo_file_freeze_one"
@@ -34,6 +36,7 @@ static int fault_alloc_fd = -1;
 /* Any allocation may fail, and none does yet. Returns false without the config. */
 static inline bool fault_alloc_init(void)
 {
+	file_takes(FAULT_IOMMUFD "verbose", "0");
 	fault_alloc_fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	return fault_alloc_fd >= 0 &&
 	       file_takes(FAULT_ALLOC "ignore-gfp-wait", "N") &&

@@ -23,7 +23,7 @@
 
 /* Nothing compared to what the smallest leak adds up to over many attempts */
 #define FOOTPRINT_SLAB_NOISE	SZ_256K
-#define FOOTPRINT_FREE_NOISE	SZ_2M
+#define FOOTPRINT_FREE_NOISE	SZ_16M
 
 struct footprint {
 	/* Exact */

@@ -438,6 +438,7 @@ void nics_end_main(struct vmm_session *session)
 		nic_close(nic);
 		stream_memory_close(&nic->second);
 	}
+	ports_asleep(session);
 	session_close(session);
 	strangers_stay(session);
 	control_mark("closed");
@@ -450,8 +451,11 @@ static void new_kernel_main(struct vmm_session *session)
 
 	if (vmm.attempts)
 		attempt_everything(session);
+	ports_idle(session);
+	ports_errors(session);
 	nics_retrieve(session);
 	nics_resume(session, FRAMES_AFTER);
+	ports_errors(session);
 	nics_end_main(session);
 }
 

@@ -351,6 +351,7 @@ void __noreturn old_kernel(void)
 			preserve_failed(session->first, ret);
 	}
 	control_mark("preserve-end");
+	nic_unplug("preserved");
 
 	if (vmm.scenario == CASE_ABORTED)
 		abort_and_check(&vmm.nics[0]);

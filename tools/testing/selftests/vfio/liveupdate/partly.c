@@ -211,7 +211,9 @@ static void nic_set_up_back(struct nic *nic)
 {
 	if (parts[nic->id].lost)
 		return;
-	control_info("nic%u_back=1", nic->id);
+	/* That it has come this far counts for nothing if it goes again. */
+	if (!nic_unplugs(nic, "attached"))
+		control_info("nic%u_back=1", nic->id);
 	nic->iommu = iommu_init_fd(parts[nic->id].iommufd, nic->ioas_id);
 	nic_set_up(nic, parts[nic->id].cdev);
 }
@@ -228,14 +230,18 @@ static void nic_go_on_after(struct nic *nic)
 /* One that did not come back, once nobody holds it any more */
 static void nic_end_lost(struct nic *nic)
 {
-	u16 command = nic_command_read(nic);
+	u16 command;
 
+	if (nic->first.vaddr)
+		stream_memory_close(&nic->first);
+	if (nic_unplugs(nic, NULL) && !nic_is_there(nic))
+		return;
+
+	command = nic_command_read(nic);
 	control_info("nic%u_command_after_finish=%#x", nic->id, command);
 	control_step("finish session");
 	if (command & PCI_COMMAND_MASTER)
 		control_fail(0, "bus mastering of NIC %u is still on", nic->id);
-	if (nic->first.vaddr)
-		stream_memory_close(&nic->first);
 }
 
 /* Nobody takes anything back. */
@@ -268,6 +274,8 @@ static void __noreturn next_update(struct nic *nic)
 void new_kernel_partly(struct vmm_session *session)
 {
 	struct nic *nic = NULL, *lost = NULL;
+	struct nic *last = &vmm.nics[vmm.nr_nics - 1];
+	bool leaving;
 
 	if (vmm.stage > 2) {
 		new_kernel_last(session);
@@ -275,6 +283,7 @@ void new_kernel_partly(struct vmm_session *session)
 	}
 	test_plan(3);
 
+	nic_unplug("booted");
 	control_mark("retrieve-begin");
 	if (vmm.again) {
 		session_retrieve(session);
@@ -293,6 +302,9 @@ void new_kernel_partly(struct vmm_session *session)
 	while (session_nic_next(session, &nic))
 		nic_go_on_after(nic);
 
+	leaving = nic_unplug("attached");
+	if (nic_unplugs(last, "attached"))
+		control_info("nic%u_back=%s", last->id, leaving ? "0 unplugged" : "1");
 	control_step("receive in the new kernel");
 	while (session_nic_next(session, &nic))
 		if (nic->device)
@@ -303,12 +315,15 @@ void new_kernel_partly(struct vmm_session *session)
 	test_pass("what came back goes on");
 
 	session_finish(session);
+	if (leaving)
+		nic_unplug_end(last);
 
 	while (session_nic_next(session, &nic)) {
 		if (nic->device)
 			continue;
 		nic_end_lost(nic);
-		lost = lost ?: nic;
+		if (nic_is_there(nic))
+			lost = lost ?: nic;
 	}
 	sleep(1);
 	control_mark("quiet");

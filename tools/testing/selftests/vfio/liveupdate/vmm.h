@@ -151,12 +151,16 @@ struct vmm {
 	bool faults;			/* of allocations, see faults.c */
 	bool strangers;			/* try to get in, see strangers.c */
 	int jumps;			/* of twice */
+	const char *unplug;		/* when the last NIC goes, see unplug.c */
+	bool pull;			/* without asking */
+	bool idle;			/* allow all to sleep, see ports.c */
+	bool errors;			/* have them report some */
 	bool attempts;			/* try to take devices away */
 	u32 memory_mb;			/* more memory, see bulk.c */
 	u32 areas;
 	bool huge;
 	bool lost;			/* read-only memory, a damaged mapping */
-	bool giant;
+	bool giant;			/* have leaves of 1 GiB, too */
 	bool refill;			/* give buffers back as they are taken */
 	int luo;
 };
@@ -210,6 +214,15 @@ void nic_second_adopt(struct nic *nic, int fd);
 
 void attempt_everything(struct vmm_session *session);
 
+bool nic_unplugs(struct nic *nic, const char *when);
+bool nic_is_there(struct nic *nic);
+bool nic_unplug(const char *when);
+void nic_unplug_end(struct nic *nic);
+
+void ports_idle(struct vmm_session *session);
+void ports_asleep(struct vmm_session *session);
+void ports_errors(struct vmm_session *session);
+
 void bulk_create(struct nic *nic);
 int bulk_preserve(struct nic *nic);
 void bulk_retrieve(struct nic *nic);
@@ -220,7 +233,7 @@ int map_at(struct nic *nic, int fd, iova_t iova, u64 offset, u64 length, u32 fla
 int unmap_at(struct nic *nic, iova_t iova, u64 length);
 void set_huge(void);
 u64 huge_kib(void);
-void count_leaves(struct nic *nic);
+u64 count_leaves(struct nic *nic);
 
 void nic_irq_setup(struct nic *nic);
 void nic_irq_kick(struct nic *nic);
