@@ -12,7 +12,7 @@ cd "$top"
 usage() {
 	cat <<EOF
 usage: $0 [--list] [-h] [STEP...]
-Runs the steps (all but debug*, or those named) and sums up. make check calls it after
+Runs the steps (all but debug* and iommufd, or those named) and sums up. make check calls it after
 make tree.
 EOF
 }
@@ -30,7 +30,7 @@ checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
 build|tools/check.sh --kernels series base other kunit|the kernels and the guest programs build
 warnings|tools/series/warnings.sh|no new warning with W=1 or of sparse, no new kernel-doc warning
 kunit|tools/vm/kunit.sh|KUnit, in a kernel of its own
-iommufd|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there
+iommufd|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there (only when named: two more kernels)
 kho|tools/vm/kho.sh --quick|many preserved ranges: none lost, a constant cost for each
 uapi|tools/vm/uapi.sh|the uAPI of the series, without a kexec
 main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
@@ -98,7 +98,7 @@ done
 want() {
 	local w
 	# All of it has to take less than 45 minutes
-	(( ${#wanted[@]} )) || { [[ $1 != debug* ]]; return; }
+	(( ${#wanted[@]} )) || { [[ $1 != debug* && $1 != iommufd ]]; return; }
 	for w in "${wanted[@]}"; do
 		[[ $w != "$1" ]] || return 0
 	done

@@ -9,8 +9,8 @@ usage()
 {
 	cat <<EOF
 usage: iommufd.sh [--no-base] [--kernel FILE]
-Runs tools/testing/selftests/iommu of build/linux in build/obj-kunit (KASAN, lockdep,
-failing allocations), and those of build/base in build/obj-base-kunit; the kernels are
+Runs tools/testing/selftests/iommu of build/linux in build/obj-iommufd (KASAN, lockdep,
+failing allocations), and those of build/base in build/obj-base-iommufd; the kernels are
 built if need be. What both have must have the same result, what only the series has
 must pass. --no-base runs only the series, where all have to pass.
 EOF
@@ -46,9 +46,9 @@ run()
 		"$tmp/initrd" "hugepages=32"
 }
 
-run series "$BUILD/linux" kunit "$kernel"
+run series "$BUILD/linux" iommufd "$kernel"
 if [ -n "$base" ]; then
-	run base "$BUILD/base" base-kunit ""
+	run base "$BUILD/base" base-iommufd ""
 	suite_compare "$results/base-iommu" "$results/series-iommu" new
 else
 	suite_compare /dev/null "$results/series-iommu" new

@@ -19,7 +19,7 @@ results stay in build/selftests. SUITE is all, or some of
   kho         over a kexec
   iommu       iommufd and iommufd_fail_nth, see iommufd.sh
   kunit       of page tables and all that the series adds, see kunit.sh
-The last four run in build/obj-base-kunit and build/obj-kunit, which are built if need
+The last four run in kernels of their own (build.sh iommufd, kunit), which are built if need
 be; what only the series has must pass. --base and --series name the kernels of the
 first two.
 EOF
@@ -64,10 +64,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 mkdir -p "$results"
 
-# Where the tests of page tables run
-kunit_kernel()
+# small_kernel SUITE base|series: where the suites run that jump nowhere
+small_kernel()
 {
-	[ "$1" = base ] && config=base-kunit || config=kunit
+	config=iommufd
+	[ "$1" != kunit ] || config=kunit
+	[ "$2" != base ] || config=base-$config
 	"$vm_dir/build.sh" $config
 	kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
 }
@@ -173,7 +175,7 @@ run()
 		case $1 in
 		liveupdate|vfio)
 			[ $name = base ] && kernel=$base || kernel=$series ;;
-		*)	kunit_kernel $name ;;
+		*)	small_kernel "$1" $name ;;
 		esac
 		say "$1 on the $name kernel (log: $results/$name-$1*.log)"
 		: >"$results/$name-$1"
