@@ -28,7 +28,7 @@ findings|tools/series/findings.sh|what became of each review finding of the publ
 map|tools/series/map.sh|README's map has every file
 checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
 build|tools/check.sh --kernels series base other kunit|the kernels and the guest programs build
-warnings|tools/series/warnings.sh|no new warning with W=1 or of sparse, no new kernel-doc warning
+warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
 kunit|tools/vm/kunit.sh|KUnit, in a kernel of its own
 iommufd|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there (only when named: two more kernels)
 kho|tools/vm/kho.sh --quick|many preserved ranges: none lost, a constant cost for each

@@ -25,7 +25,6 @@ packages=(gcc g++ libc6-dev make git ccache flex bison bc perl libelf-dev
 	  libssl-dev xz-utils kmod procps patch
 	  busybox-static cpio uuid-dev libcap-dev
 	  python3 python3-ply python3-git	# checkpatch, kernel-doc
-	  sparse
 	  gnuplot-nox)
 qemu_min=10
 qemu_with_it=(qemu-system-x86 qemu-system-common qemu-system-data seabios
