@@ -24,11 +24,10 @@ EOF
 # name | what | what to begin with | fragments of tools/vm | more lines
 configs() {
 	cat <<EOF
-on|IOMMU_LIVEUPDATE, iommufd and vfio built in|tinyconfig|kernel series kunit-series|
+on|IOMMU_LIVEUPDATE, iommufd and vfio built in|tinyconfig|kernel series|
 off|LIVEUPDATE without IOMMU_LIVEUPDATE|tinyconfig|kernel|CONFIG_IOMMU_LIVEUPDATE=n
 none|no LIVEUPDATE, no KHO|tinyconfig|kernel|CONFIG_LIVEUPDATE=n CONFIG_KEXEC_HANDOVER=n
 modules|iommufd and vfio are modules|tinyconfig|kernel series other modules|
-test|with the selftests of iommufd and KUnit|tinyconfig|kunit kunit-series|
 defconfig|x86_64_defconfig with IOMMU_LIVEUPDATE|x86_64_defconfig|kernel series|CONFIG_MODULES=y
 arm64|defconfig of arm64, only compiled|defconfig||CONFIG_KEXEC_HANDOVER=y CONFIG_LIVEUPDATE=y CONFIG_LIVEUPDATE_MEMFD=y CONFIG_IOMMUFD=y CONFIG_IOMMU_PT=y CONFIG_IOMMU_LIVEUPDATE=y
 EOF

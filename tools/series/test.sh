@@ -453,7 +453,7 @@ while (( $# )); do
 done
 END
 chmod +x "$T/bin/make"
-for f in kernel series kunit-series; do echo "CONFIG_X=y" >"$top/tools/vm/$f.config"; done
+for f in kernel series; do echo "CONFIG_X=y" >"$top/tools/vm/$f.config"; done
 bisect() { SERIES_TOP=$top PATH=$T/bin:$PATH "$here/bisect.sh" "$@"; }
 is "bisect: every commit builds" bisect on off
 export BROKEN

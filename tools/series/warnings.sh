@@ -9,9 +9,9 @@
 usage() {
 	cat <<EOF
 usage: $0 [-h]
-Compiles the objects of the series again with W=1, with the configurations of
-build/obj-series and build/obj-kunit but beside them. A warning counts if it
-names a line that the series adds. Needs those two kernels (tools/vm/build.sh).
+Compiles the objects of the series again with W=1, with the configuration of
+build/obj-series but beside it. A warning counts if it names a line that the series
+adds. Needs that kernel (tools/vm/build.sh).
 EOF
 }
 
@@ -23,10 +23,8 @@ esac
 
 series_tmp
 linux_open
-for config in series kunit; do
-	[[ -f $BUILD/obj-$config/vmlinux ]] ||
-		die "$BUILD/obj-$config is missing: tools/vm/build.sh $config first"
-done
+objs=$BUILD/obj-series out=$BUILD/obj-w1
+[[ -f $objs/vmlinux ]] || die "$objs is missing: tools/vm/build.sh series first"
 
 cc=gcc
 if command -v ccache >/dev/null; then
@@ -48,7 +46,7 @@ mapfile -t files < <(g diff --name-only --no-renames --diff-filter=AM "$base" --
 # whatever includes a header of the series that is not for the whole kernel.
 # Headers under include/ come with those.
 find_objects() {
-	local objs=$1 f
+	local f
 
 	for f in "${files[@]}"; do
 		case $f in
@@ -71,51 +69,32 @@ new_warnings() {
 
 echo "TAP version 13"
 n=0 failed=0
-: >"$TMP/new"
-declare -A seen=()
-
-# $1: the configuration. Objects an earlier one had are not compiled again.
-check_config() {
-	local objs=$BUILD/obj-$1 out=$BUILD/obj-w1-$1 o c
-	local -a objects=()
-
-	while read -r o; do
-		[[ ! -v seen[$o] ]] || continue
-		seen[$o]=1
-		objects+=("$o")
-	done < <(find_objects "$objs")
-	(( ${#objects[@]} )) || return 0
-	mkdir -p "$out"
-	cmp -s "$objs/.config" "$out/.config" || cp "$objs/.config" "$out/.config"
-	{ mk olddefconfig && mk prepare; } >"$TMP/log" 2>&1 ||
-		{ tail -n 5 "$TMP/log" >&2; die "cannot prepare $out"; }
-	# make does not say a warning twice: an object is made anew each time,
-	# which ccache makes cheap
-	(cd "$out" && rm -f "${objects[@]}")
-	mk W=1 -k -j"${JOBS:-$(nproc)}" "${objects[@]}" >"$TMP/log" 2>&1 || true
-	# One log for all: a warning goes to the test of the file it is in; one
-	# in a header to the last test.
-	new_warnings "$TMP/log" | sort -u >"$TMP/new.$1"
-	cat "$TMP/new.$1" >>"$TMP/new"
-	for o in "${objects[@]}"; do
-		n=$((n + 1))
-		c=${o%.o}.c
-		if [[ ! -f $out/$o ]]; then
-			grep -m 3 -e "$c" -e "${o##*/}" "$TMP/log" | sed 's/^/# /' || true
-			echo "not ok $n - W=1 $c: does not compile"
-			failed=1
-		elif grep -qF "$c:" "$TMP/new.$1"; then
-			grep -F "$c:" "$TMP/new.$1" | sed 's/^/# /'
-			echo "not ok $n - W=1 $c"
-			failed=1
-		else
-			echo "ok $n - W=1 $c"
-		fi
-	done
-}
-
-for config in series kunit; do
-	check_config "$config"
+mapfile -t objects < <(find_objects)
+mkdir -p "$out"
+cmp -s "$objs/.config" "$out/.config" || cp "$objs/.config" "$out/.config"
+{ mk olddefconfig && mk prepare; } >"$TMP/log" 2>&1 ||
+	{ tail -n 5 "$TMP/log" >&2; die "cannot prepare $out"; }
+# make does not say a warning twice: an object is made anew each time, which
+# ccache makes cheap
+(cd "$out" && rm -f "${objects[@]}")
+mk W=1 -k -j"${JOBS:-$(nproc)}" "${objects[@]}" >"$TMP/log" 2>&1 || true
+# One log for all: a warning goes to the test of the file it is in; one in a
+# header to the last test.
+new_warnings "$TMP/log" | sort -u >"$TMP/new"
+for o in "${objects[@]}"; do
+	n=$((n + 1))
+	c=${o%.o}.c
+	if [[ ! -f $out/$o ]]; then
+		grep -m 3 -e "$c" -e "${o##*/}" "$TMP/log" | sed 's/^/# /' || true
+		echo "not ok $n - W=1 $c: does not compile"
+		failed=1
+	elif grep -qF "$c:" "$TMP/new"; then
+		grep -F "$c:" "$TMP/new" | sed 's/^/# /'
+		echo "not ok $n - W=1 $c"
+		failed=1
+	else
+		echo "ok $n - W=1 $c"
+	fi
 done
 
 # kernel-doc of all files of the series, headers too, and warnings of the

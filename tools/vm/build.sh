@@ -17,10 +17,6 @@ Builds build/obj-CONFIG/arch/x86/boot/bzImage:
   other       build/linux, with another configuration, to jump to
   modules     the same with iommufd and vfio as modules
   switch      as series, but the ports of QEMU's switch count as isolated
-  kunit       build/linux, small, with the KUnit tests
-  base-kunit  build/base likewise
-  iommufd     the same with the selftests of iommufd instead, its mock IOMMU and
-              allocations that fail; base-iommufd likewise
 --tree takes another tree. A kernel whose tree did not change is not built
 again. JOBS=N sets the number of jobs, CCACHE_DIR the compiler cache
 (default: build/ccache; used if ccache is installed).
@@ -121,11 +117,8 @@ build()
 	debug)		fragments="kernel series debug" ;;
 	other)		fragments="kernel series other" ;;
 	modules)	fragments="kernel series other modules" ;;
-	base-kunit)	fragments="kunit" ;;
-	base-iommufd)	fragments="kunit iommufd" ;;
 	kho|base-kho)	fragments="kho" ;;
 	kunit)		fragments="kunit kunit-series" ;;
-	iommufd)	fragments="kunit kunit-series iommufd" ;;
 	*)		die "no such kernel: $config (see --help)" ;;
 	esac
 	fragments=$(for f in $fragments; do echo "$vm_dir/$f.config"; done)

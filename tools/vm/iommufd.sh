@@ -9,10 +9,10 @@ usage()
 {
 	cat <<EOF
 usage: iommufd.sh [--no-base] [--kernel FILE]
-Runs tools/testing/selftests/iommu of build/linux in build/obj-iommufd (KASAN, lockdep,
-failing allocations), and those of build/base in build/obj-base-iommufd; the kernels are
-built if need be. What both have must have the same result, what only the series has
-must pass. --no-base runs only the series, where all have to pass.
+Runs tools/testing/selftests/iommu of build/linux in build/obj-series (DEBUG=1:
+obj-debug), and those of build/base in obj-base (obj-base-debug); the kernels are built
+if need be. What both have must have the same result, what only the series has must
+pass. --no-base runs only the series, where all have to pass.
 EOF
 }
 
@@ -46,9 +46,13 @@ run()
 		"$tmp/initrd" "hugepages=32"
 }
 
-run series "$BUILD/linux" iommufd "$kernel"
+case ${DEBUG:-0} in
+0)	ours=series theirs=base ;;
+*)	ours=debug theirs=base-debug ;;
+esac
+run series "$BUILD/linux" $ours "$kernel"
 if [ -n "$base" ]; then
-	run base "$BUILD/base" base-iommufd ""
+	run base "$BUILD/base" $theirs ""
 	suite_compare "$results/base-iommu" "$results/series-iommu" new
 else
 	suite_compare /dev/null "$results/series-iommu" new

@@ -8,8 +8,8 @@ usage()
 {
 	cat <<EOF
 usage: kunit.sh [--kernel FILE] [SUITE-GLOB[.TEST-GLOB]]
-Builds build/obj-kunit if need be, boots it and prints one TAP line per test
-case. SUITE-GLOB, like '*_fmt_test' or '*.test_random_map', goes to
+Builds build/obj-series (DEBUG=1: build/obj-debug) if need be, boots it and prints one
+TAP line per test case. SUITE-GLOB, like '*_fmt_test' or '*.test_random_map', goes to
 kunit.filter_glob. The exit status is 0 if all passed and there was at least one.
 EOF
 }
@@ -26,8 +26,10 @@ done
 [ $# -le 1 ] || { usage >&2; exit 2; }
 need_qemu
 if [ -z "$kernel" ]; then
-	"$vm_dir/build.sh" kunit
-	kernel=$BUILD/obj-kunit/arch/x86/boot/bzImage
+	config=series
+	[ "${DEBUG:-0}" = 0 ] || config=debug
+	"$vm_dir/build.sh" $config
+	kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
 fi
 [ -f "$kernel" ] || die "$kernel is missing"
 
@@ -49,7 +51,8 @@ fi
 boot()
 {
 	vm_boot "$tmp/log" 600 2048 "$kernel" "" \
-		"$common_append kho=on kho_scratch=64M,256M,64M kunit.enable=1 kunit_shutdown=reboot kasan_multi_shot $1"
+		"$common_append kho=on kho_scratch=64M,256M,64M kunit.enable=1 kunit_shutdown=reboot kasan_multi_shot intel_iommu=off $1" \
+		-smp 1
 	sed 's/^\[ *[0-9.]*\] //' "$tmp/log" >"$tmp/out"
 	cat "$tmp/log" >>"$tmp/all"
 	[ $vm_status = 0 ] || bad="the machine did not end by itself (status $vm_status)"

@@ -14,19 +14,18 @@ Builds the selftests of build/base, runs them on both kernels and prints TAP: a 
 per result on the kernel of the series, "not ok" where it differs from the base. The
 results stay in build/selftests. SUITE is all, or some of
   liveupdate  LUO, with its kexecs (the default)
-  vfio        with an igb, in build/obj-base and build/obj-series as liveupdate
+  vfio        with an igb
   memfd       with and without huge pages, not with FUSE
   kho         over a kexec
   iommu       iommufd and iommufd_fail_nth, see iommufd.sh
   kunit       of page tables and all that the series adds, see kunit.sh
-The last four run in kernels of their own (build.sh iommufd, kunit), which are built if need
-be; what only the series has must pass. --base and --series name the kernels of the
-first two.
+The kernels are build/obj-base and obj-series, or those given; with DEBUG=1, and for
+kho always, obj-base-debug and obj-debug. They are built if need be. What only the
+series has must pass.
 EOF
 }
 
-base=$BUILD/obj-base/arch/x86/boot/bzImage
-series=$BUILD/obj-series/arch/x86/boot/bzImage
+base= series=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
@@ -40,12 +39,7 @@ done
 [ "$*" != all ] || set -- liveupdate vfio memfd kho iommu kunit
 for suite; do
 	case $suite in
-	liveupdate|vfio)
-		for image in "$base" "$series"; do
-			[ -f "$image" ] || die "$image is missing: run 'make kernel' first (CASE=base for the base kernel)"
-		done ;;
-	memfd|kho|iommu|kunit)
-		;;
+	liveupdate|vfio|memfd|kho|iommu|kunit)	;;
 	*)	usage >&2; exit 2 ;;
 	esac
 done
@@ -64,12 +58,16 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 mkdir -p "$results"
 
-# small_kernel SUITE base|series: where the suites run that jump nowhere
-small_kernel()
+# pick_kernel SUITE base|series: sets kernel
+pick_kernel()
 {
-	config=iommufd
-	[ "$1" != kunit ] || config=kunit
-	[ "$2" != base ] || config=base-$config
+	eval "kernel=\$$2"
+	[ -z "$kernel" ] || return 0
+	config=$2
+	case $1/${DEBUG:-0}/$2 in
+	kho/*/base|*/1/base)	config=base-debug ;;
+	kho/*|*/1/*)		config=debug ;;
+	esac
 	"$vm_dir/build.sh" $config
 	kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
 }
@@ -172,11 +170,7 @@ run_kunit()
 run()
 {
 	for name in base series; do
-		case $1 in
-		liveupdate|vfio)
-			[ $name = base ] && kernel=$base || kernel=$series ;;
-		*)	small_kernel "$1" $name ;;
-		esac
+		pick_kernel "$1" $name
 		say "$1 on the $name kernel (log: $results/$name-$1*.log)"
 		: >"$results/$name-$1"
 		"run_$1" $name "$kernel" "$results/$name-$1"
