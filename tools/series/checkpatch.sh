@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # checkpatch --strict over every patch of the series as it would be mailed.
-# TAP: one test per patch, failed by any ERROR, WARNING or CHECK.
+# TAP: one test per patch, failed by any ERROR, WARNING or CHECK; one for SPDX lines.
 . "$(dirname "$0")/lib.sh"
 
 # Messages that say nothing about this series, as regular expressions. Each with its
@@ -37,12 +37,19 @@ patches=$TMP/patches
 mapfile -t files < <(find "$patches" -name '*.patch' ! -name '*0000-cover-letter.patch' | sort)
 printf '%s\n' "${ignore[@]}" >"$TMP/ignore"
 
+# Where it finds python3, checkpatch starts it for each SPDX line: half of its time.
+# They are looked at all at once instead, below.
+mkdir "$TMP/bin"
+for tool in env perl git sh cat grep; do
+	ln -s "$(command -v "$tool")" "$TMP/bin"
+done
+
 # Leaves what checkpatch says of patch $1 in $1.out. Its --git data (commit ids in
 # messages) and its tree are build/linux.
 check() {
 	local rc=0
 
-	(cd "$LINUX" && ./scripts/checkpatch.pl --strict --terse --showfile --show-types \
+	(cd "$LINUX" && PATH=$TMP/bin ./scripts/checkpatch.pl --strict --terse --showfile --show-types \
 		--no-summary --color=never "$1") >"$1.all" 2>&1 || rc=$?
 	grep -vE -f "$TMP/ignore" "$1.all" >"$1.new" || true
 	# It exits with 1 for what is ignored here, too; with others if it broke.
@@ -55,7 +62,7 @@ export LINUX TMP
 printf '%s\0' "${files[@]}" | xargs -0 -n 1 -P "$(nproc)" bash -c 'check "$1"' check
 
 echo "TAP version 13"
-echo "1..${#files[@]}"
+echo "1..$((${#files[@]} + 1))"
 n=0 failed=0
 for f in "${files[@]}"; do
 	n=$((n + 1))
@@ -68,4 +75,17 @@ for f in "${files[@]}"; do
 		failed=1
 	fi
 done
+
+# That there is one is said by checkpatch.
+n=$((n + 1))
+mapfile -t added < <(cd "$LINUX" && git diff --name-only --diff-filter=A refs/series/base)
+if (( ! ${#added[@]} )) ||
+   (cd "$LINUX" && PYTHONDONTWRITEBYTECODE=1 ./scripts/spdxcheck.py "${added[@]}") >"$TMP/spdx" 2>&1 &&
+   [[ ! -s $TMP/spdx ]]; then
+	echo "ok $n - SPDX lines of ${#added[@]} new files"
+else
+	sed 's/^/# /' "$TMP/spdx"
+	echo "not ok $n - SPDX lines of new files"
+	failed=1
+fi
 exit "$failed"

@@ -9,8 +9,8 @@ usage()
 {
 	cat <<EOF
 usage: kho.sh [--base] [--quick]
-Boots a small kernel of the series that preserves many ranges of memory which do
-not touch each other, lets it kexec itself, and counts the instructions of the
+Boots the kernel of the series with many ranges of memory to preserve which do not
+touch each other, lets it kexec itself, and counts the instructions of the
 new kernel (QEMU -icount: one instruction is one nanosecond of its clock).
   --quick  at most 150,000 ranges, no other numbers (what make check runs)
   --base   the base with the test added, beside it: what it costs and loses there
@@ -123,12 +123,12 @@ expect()
 	if "$@"; then result ok "$text"; else result "not ok" "$text"; fi
 }
 
-"$vm_dir/build.sh" kho || {
+"$vm_dir/build.sh" series || {
 	echo "not ok 1 - kho: the kernel does not build"
 	echo 1..1
 	exit 1
 }
-kernel=$BUILD/obj-kho/arch/x86/boot/bzImage
+kernel=$BUILD/obj-series/arch/x86/boot/bzImage
 printf 'run\tranges\tintact\tlost\tinstructions per range\trestore us\tto init us\n' \
 	>"$BUILD/kho/table.new"
 
