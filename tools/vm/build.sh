@@ -53,9 +53,7 @@ BUILD=$(cd "$BUILD" && pwd)
 export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=liveupdate
 export KBUILD_BUILD_HOST=workshop
 if command -v ccache >/dev/null; then
-	# Depending on what the compiler says it has read spares running the
-	# preprocessor first, a quarter of the time when there is nothing in the cache.
-	export CCACHE_DIR="${CCACHE_DIR:-$BUILD/ccache}" CCACHE_DEPEND=1
+	export CCACHE_DIR="${CCACHE_DIR:-$BUILD/ccache}"
 fi
 
 # One line that moves on a terminal; else one now and then.
