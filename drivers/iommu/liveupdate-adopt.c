@@ -84,6 +84,7 @@ bool iommu_liveupdate_is_incoming(struct device *dev)
 	return find_incoming(dev) || runs_unrecorded(dev);
 }
 
+/* There is no device yet */
 static void block(struct incoming_device *rec)
 {
 	struct incoming_unit *unit = iommu_incoming_unit(iommu_incoming, rec->ser.unit);
@@ -96,13 +97,65 @@ static void block(struct incoming_device *rec)
 	ops->block_rid(unit->iommu, rec->ser.segment, rec->ser.rid);
 }
 
-/* The core holds the device, but its attachment is over */
-static void refuse(struct incoming_device *rec, struct device *dev)
+/* Not as ended: a device whose record has ended gets its default domain */
+static void end_absent(struct incoming_device *rec)
+{
+	block(rec);
+	rec->failed = true;
+}
+
+/* The core holds the device */
+static void hold(struct incoming_device *rec, struct device *dev)
 {
 	rec->dev = dev;
+	rec->group = dev->iommu_group;
 	rec->state = IOMMU_LIVEUPDATE_HELD;
+}
+
+/*
+ * But its attachment is over. Its unit is the one that translates for it, which
+ * need not be what the record says, if that says anything.
+ */
+static void refuse(struct incoming_device *rec, struct device *dev)
+{
+	const struct iommu_liveupdate_ops *ops = dev_iommu_ops(dev)->liveupdate;
+	struct pci_dev *pdev = to_pci_dev(dev);
+
+	hold(rec, dev);
 	rec->failed = true;
-	block(rec);
+	if (ops)
+		ops->block_rid(dev->iommu->iommu_dev, pci_domain_nr(pdev->bus),
+			       pci_dev_id(pdev));
+}
+
+static void end(struct incoming_device *rec)
+{
+	if (rec->dev)
+		trace_liveupdate_finish_device(rec->dev, rec->ser.domain);
+	rec->dev = NULL;
+	rec->group = NULL;
+	rec->ended = true;
+}
+
+/**
+ * iommu_liveupdate_get_group() - The group of a device the core holds
+ * @dev: A device the caller has a reference to. It may be being removed.
+ *
+ * Context: May sleep.
+ * Return: The group, for the caller to put; or NULL if @dev is not held, or has
+ *         been removed.
+ */
+struct iommu_group *iommu_liveupdate_get_group(struct device *dev)
+{
+	struct incoming_device *rec;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	if (!iommu_incoming)
+		return NULL;
+	list_for_each_entry(rec, &iommu_incoming->devices, list)
+		if (rec->dev == dev)
+			return iommu_group_ref_get(rec->group);
+	return NULL;
 }
 
 /**
@@ -149,11 +202,10 @@ struct iommu_domain *iommu_liveupdate_adopt(struct device *dev)
 		rec = record_unrecorded(dev);
 	if (!rec)
 		return ERR_PTR(-ENOMEM);
-	rec->dev = dev;
-	rec->state = IOMMU_LIVEUPDATE_HELD;
+	hold(rec, dev);
 
 	domain = rec->domain;
-	if (!ops || !domain || domain->gone) {
+	if (!ops || !domain || domain->state != INCOMING_WAITS) {
 		ret = -ENODEV;
 		goto err_block;
 	}
@@ -227,11 +279,8 @@ void iommu_liveupdate_set_state(struct device *dev,
 	if (WARN_ON(!rec))
 		return;
 	rec->state = state;
-	if (state == IOMMU_LIVEUPDATE_NONE) {
-		trace_liveupdate_finish_device(dev, rec->ser.domain);
-		rec->dev = NULL;
-		rec->ended = true;
-	}
+	if (state == IOMMU_LIVEUPDATE_NONE)
+		end(rec);
 }
 
 /**
@@ -250,21 +299,49 @@ void iommu_liveupdate_finish(struct device *dev)
 }
 
 /**
+ * iommu_liveupdate_removed() - A device is gone
+ * @dev: Any device, taken off the domain it was attached to. Its reference to
+ *       its group has not been put.
+ *
+ * The record, if there is one, ends here and not earlier: who finds none left of
+ * a domain frees the domain.
+ *
+ * Context: May sleep; group mutex held.
+ */
+void iommu_liveupdate_removed(struct device *dev)
+{
+	struct incoming_device *rec;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	if (!iommu_incoming)
+		return;
+	list_for_each_entry(rec, &iommu_incoming->devices, list) {
+		if (rec->dev != dev)
+			continue;
+		end(rec);
+		return;
+	}
+}
+
+/**
  * iommu_liveupdate_set_owner() - Name the iommufd that may claim
  * @key:   Domain.
+ * @file:  The iommufd in the hand-over, see
+ *         &struct iommu_liveupdate_domain_ser.file.
  * @owner: The retrieved iommufd.
  *
  * Context: May sleep.
- * Return: 0, -ENOENT if there is no such domain (or the hand-over is not
+ * Return: 0, -ENOENT if @file had no such domain (or the hand-over is not
  *         readable), -EBUSY if it has an owner.
  */
-int iommu_liveupdate_set_owner(u64 key, void *owner)
+int iommu_liveupdate_set_owner(u64 key, u64 file, void *owner)
 {
 	struct incoming_domain *domain;
 
 	guard(mutex)(&iommu_liveupdate_lock);
 	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
-	if (!domain || domain->gone)
+	if (!domain || domain->ser.file != file ||
+	    domain->state != INCOMING_WAITS)
 		return -ENOENT;
 	if (domain->owner)
 		return -EBUSY;
@@ -304,6 +381,19 @@ static bool has_failed(struct incoming_domain *domain)
 	return false;
 }
 
+/* Neither a device that is not there nor one that is blocked is waited for */
+static bool is_unclaimed(struct incoming_domain *domain)
+{
+	struct incoming_device *rec;
+
+	lockdep_assert_held(&iommu_liveupdate_lock);
+	list_for_each_entry(rec, &iommu_incoming->devices, list)
+		if (rec->domain == domain && !rec->ended && !rec->failed &&
+		    rec->state == IOMMU_LIVEUPDATE_HELD)
+			return true;
+	return false;
+}
+
 /**
  * iommu_liveupdate_take_domain() - RESTORE: the HWPT becomes the domain's owner
  * @key:   Domain.
@@ -313,9 +403,10 @@ static bool has_failed(struct incoming_domain *domain)
  * iommu_liveupdate_device_uses(), and frees it with iommu_domain_free().
  *
  * Context: May sleep.
- * Return: The domain, or -EPERM for another iommufd, -EIO if its devices are
- *         blocked because none of them could be adopted, -ENODEV if none showed
- *         up or it was taken before.
+ * Return: The domain, even if none of its devices could adopt it: they are
+ *         blocked then, and it has no users. Or -EPERM for another iommufd, -EIO
+ *         if it could not be restored and a device is blocked for that, -ENODEV if
+ *         no device showed up, one of them is not bound, or it was taken before.
  */
 struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner)
 {
@@ -324,13 +415,16 @@ struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner)
 
 	guard(mutex)(&iommu_liveupdate_lock);
 	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
-	if (!domain || !domain->domain || domain->gone)
+	if (!domain || !domain->domain || domain->state != INCOMING_WAITS)
 		return ERR_PTR(domain && has_failed(domain) ? -EIO : -ENODEV);
 	if (domain->owner != owner)
 		return ERR_PTR(-EPERM);
+	/* One may have shown up since iommu_liveupdate_domain_unclaimed() */
+	if (is_unclaimed(domain))
+		return ERR_PTR(-ENODEV);
 	restored = domain->domain;
 	domain->domain = NULL;
-	domain->gone = true;
+	domain->state = INCOMING_TAKEN;
 	trace_liveupdate_restore_domain(key, domain->ser.pt.nr_tables);
 	return restored;
 }
@@ -342,6 +436,8 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_take_domain, "IOMMUFD_INTERNAL");
  * @owner:  The iommufd that took it.
  * @domain: What iommu_liveupdate_take_domain() gave, unchanged.
  *
+ * A device that has shown up in between stays blocked.
+ *
  * Context: May sleep. Cannot fail.
  */
 void iommu_liveupdate_return_domain(u64 key, void *owner,
@@ -351,10 +447,10 @@ void iommu_liveupdate_return_domain(u64 key, void *owner,
 
 	guard(mutex)(&iommu_liveupdate_lock);
 	rec = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
-	if (WARN_ON(!rec || !rec->gone || rec->owner != owner))
+	if (WARN_ON(!rec || rec->state != INCOMING_TAKEN || rec->owner != owner))
 		return;
 	rec->domain = domain;
-	rec->gone = false;
+	rec->state = INCOMING_WAITS;
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_return_domain, "IOMMUFD_INTERNAL");
 
@@ -369,16 +465,11 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_return_domain, "IOMMUFD_INTERNAL");
  */
 bool iommu_liveupdate_domain_unclaimed(u64 key)
 {
-	struct incoming_device *rec;
+	struct incoming_domain *domain;
 
 	guard(mutex)(&iommu_liveupdate_lock);
-	if (!iommu_incoming)
-		return false;
-	list_for_each_entry(rec, &iommu_incoming->devices, list)
-		if (rec->ser.domain == key && !rec->ended && !rec->failed &&
-		    rec->state == IOMMU_LIVEUPDATE_HELD)
-			return true;
-	return false;
+	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
+	return domain && is_unclaimed(domain);
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_domain_unclaimed, "IOMMUFD_INTERNAL");
 
@@ -387,8 +478,10 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_domain_unclaimed, "IOMMUFD_INTERNAL");
  * @key: Domain.
  *
  * Context: May sleep.
- * Return: true if no device has adopted the domain. One that shows up later will
- *         not either, as what is mapped may have changed by then.
+ * Return: true if it was restored for no device: none has shown up, or its page
+ *         table cannot be used. A device that shows up later will not adopt it
+ *         either, as what is mapped may have changed by then. false if it is
+ *         there to be taken, whether a device could adopt it or not.
  */
 bool iommu_liveupdate_forget_domain(u64 key)
 {
@@ -400,64 +493,147 @@ bool iommu_liveupdate_forget_domain(u64 key)
 		return true;
 	if (domain->domain)
 		return false;
-	domain->gone = true;
+	if (domain->state == INCOMING_WAITS)
+		domain->state = INCOMING_LEFT_OUT;
 	return true;
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_forget_domain, "IOMMUFD_INTERNAL");
 
 /**
- * iommu_liveupdate_give_up_domain() - Nobody can use a domain any more
- * @key: Domain.
- * @why: Reason, for the log.
+ * iommu_liveupdate_remember_domain() - RESTORE failed: wait for devices again
+ * @key: Domain; no-op unless iommu_liveupdate_forget_domain() has left it out.
  *
- * Blocks all its devices that are held. They and the domain end with FINISH.
+ * A device that has shown up in between stays blocked.
+ *
+ * Context: May sleep. Cannot fail.
+ */
+void iommu_liveupdate_remember_domain(u64 key)
+{
+	struct incoming_domain *domain;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
+	if (domain && domain->state == INCOMING_LEFT_OUT)
+		domain->state = INCOMING_WAITS;
+}
+EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_remember_domain, "IOMMUFD_INTERNAL");
+
+/**
+ * iommu_liveupdate_end_absent() - RESTORE does not wait for devices
+ * @key: Domain that was taken or left out.
+ *
+ * A device of the domain that has not been probed may do DMA all the same. Takes
+ * it off the page table, before mappings change or the table is freed. It cannot
+ * be given back then: should it show up it stays blocked until FINISH.
+ *
+ * Context: May sleep; takes iommu_probe_device_lock. Cannot fail.
+ */
+void iommu_liveupdate_end_absent(u64 key)
+{
+	struct incoming_domain *domain;
+	struct incoming_device *rec;
+
+	/* The driver is not in the middle of a probe, see next_record() */
+	guard(mutex)(&iommu_probe_device_lock);
+	guard(mutex)(&iommu_liveupdate_lock);
+	domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
+	if (!domain)
+		return;
+	list_for_each_entry(rec, &iommu_incoming->devices, list)
+		if (rec->domain == domain && !rec->ended && !rec->dev)
+			end_absent(rec);
+}
+EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_end_absent, "IOMMUFD_INTERNAL");
+
+/*
+ * The first record, or the next after @rec, of a device of @file that may run,
+ * with a reference to the device. Those that are not there are blocked on the way.
+ * As long as the caller keeps the records they stay on the list.
+ */
+static struct incoming_device *next_running(u64 file,
+					    struct incoming_device *rec,
+					    struct device **dev)
+{
+	guard(mutex)(&iommu_probe_device_lock);
+	guard(mutex)(&iommu_liveupdate_lock);
+	rec = list_prepare_entry(rec, &iommu_incoming->devices, list);
+	list_for_each_entry_continue(rec, &iommu_incoming->devices, list) {
+		if (!rec->domain || rec->domain->ser.file != file ||
+		    rec->ended || rec->failed)
+			continue;
+		if (!rec->dev) {
+			end_absent(rec);
+			continue;
+		}
+		*dev = get_device(rec->dev);
+		return rec;
+	}
+	return NULL;
+}
+
+/**
+ * iommu_liveupdate_give_up_file() - Nobody can use the domains of an iommufd
+ * @file: The iommufd, see &struct iommu_liveupdate_domain_ser.file.
+ * @why:  Reason, for the log.
+ *
+ * Blocks all devices of its domains, whether they have been probed or not. They
+ * and the domains end with FINISH.
  *
  * Context: May sleep; takes group mutexes. From a callback of a handler that
- *          carries the FLB.
+ *          carries the FLB, which keeps the records; before the iommufd has the
+ *          domains.
  */
-void iommu_liveupdate_give_up_domain(u64 key, const char *why)
+void iommu_liveupdate_give_up_file(u64 file, const char *why)
 {
-	struct incoming_device *rec;
-	struct incoming *in;
+	struct incoming_device *rec = NULL;
+	struct incoming_domain *domain;
 	struct device *dev;
 
-	/* The caller's part in the FLB keeps the records */
-	scoped_guard(mutex, &iommu_liveupdate_lock)
-		in = iommu_incoming;
-	if (!in)
-		return;
+	/* No device probed from here on adopts them */
+	scoped_guard(mutex, &iommu_liveupdate_lock) {
+		if (!iommu_incoming)
+			return;
+		list_for_each_entry(domain, &iommu_incoming->domains, list)
+			if (domain->ser.file == file &&
+			    domain->state == INCOMING_WAITS)
+				domain->state = INCOMING_GIVEN_UP;
+	}
 
-	list_for_each_entry(rec, &in->devices, list) {
-		if (rec->ser.domain != key)
-			continue;
-		scoped_guard(mutex, &iommu_liveupdate_lock)
-			dev = rec->ended || rec->failed ? NULL : get_device(rec->dev);
-		if (dev)
-			pci_liveupdate_give_up(to_pci_dev(dev), why);
+	while ((rec = next_running(file, rec, &dev))) {
+		pci_liveupdate_give_up(to_pci_dev(dev), why);
+		/* That is for devices of which PCI knows that they came running */
+		if (!pci_liveupdate_incoming(to_pci_dev(dev)))
+			dev_err(dev, "liveupdate: %s, blocked\n", why);
+		/* Again, or because PCI has stopped it without a word to us */
+		iommu_liveupdate_give_up(dev);
 		put_device(dev);
 	}
 }
-EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_give_up_domain, "IOMMUFD_INTERNAL");
+EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_give_up_file, "IOMMUFD_INTERNAL");
 
 /*
- * The next record of a domain that has not ended, with a reference to its device.
- * There is none, and the record has ended, if the device never showed up: one
- * that is plugged in now has either got as far as its record, or the driver has
- * not begun to take over what block() takes away.
+ * The next record of a domain that has not ended, with a reference to its device
+ * and another to the group. There are none, and the record has ended, if the
+ * device never showed up: one that is plugged in now has either got as far as its
+ * record, or the driver has not begun to take over what block() takes away.
  */
-static struct incoming_device *next_record(u64 key, struct device **dev)
+static struct incoming_device *next_record(struct incoming_domain *domain,
+					   struct device **dev,
+					   struct iommu_group **group)
 {
 	struct incoming_device *rec;
 
 	guard(mutex)(&iommu_probe_device_lock);
 	guard(mutex)(&iommu_liveupdate_lock);
 	list_for_each_entry(rec, &iommu_incoming->devices, list) {
-		if (rec->ser.domain != key || rec->ended)
+		if (rec->domain != domain || rec->ended)
 			continue;
 		*dev = get_device(rec->dev);
-		if (!rec->dev) {
+		if (rec->dev) {
+			*group = iommu_group_ref_get(rec->group);
+		} else {
 			block(rec);
-			rec->ended = true;
+			end(rec);
 		}
 		return rec;
 	}
@@ -466,87 +642,106 @@ static struct incoming_device *next_record(u64 key, struct device **dev)
 
 /*
  * Ends one record of a device that was not attached; returns false when there is
- * none left. Drops the lock for the group mutex, which is taken before it.
+ * none left. Drops the lock for the group mutex, which is taken before it. The
+ * device may be unplugged in between: who holds the group mutex first ends the
+ * record.
  */
-static bool discard_one(u64 key)
+static bool discard_one(struct incoming_domain *domain)
 {
 	struct incoming_device *rec;
+	struct iommu_group *group;
 	struct device *dev;
 
-	rec = next_record(key, &dev);
+	rec = next_record(domain, &dev, &group);
 	if (!rec)
 		return false;
 	if (!dev)
 		return true;
 
-	iommu_group_liveupdate_discard(dev);
+	iommu_group_liveupdate_discard(group, dev);
+	iommu_group_put(group);
 	put_device(dev);
-	scoped_guard(mutex, &iommu_liveupdate_lock) {
-		WARN_ON(!rec->ended);
-		rec->ended = true;
-	}
+	scoped_guard(mutex, &iommu_liveupdate_lock)
+		if (WARN_ON(!rec->ended))
+			end(rec);
 	return true;
 }
 
 /**
- * iommu_liveupdate_discard_domain() - FINISH: end what nobody has attached
- * @key: Domain.
- *
- * Devices still held go to their default domain, which they must be quiesced
- * for; one that was claimed in the last moment is blocked; entries of devices
- * that never showed up are cleared; then the domain is freed unless RESTORE took
- * it.
+ * iommu_incoming_discard_devices() - End the devices nobody has attached
+ * @domain: Of this domain; NULL for those without a readable record.
  *
  * Context: May sleep; takes group mutexes. Cannot fail.
  */
-void iommu_liveupdate_discard_domain(u64 key)
+void iommu_incoming_discard_devices(struct incoming_domain *domain)
 {
-	struct iommu_domain *restored = NULL;
-	struct incoming_domain *domain;
+	while (discard_one(domain))
+		;
+}
+
+/**
+ * iommu_incoming_discard_domain() - FINISH: end a domain and its devices
+ * @domain: Domain; no-op if it has been ended.
+ *
+ * Context: May sleep; takes group mutexes. The caller keeps the records. Cannot
+ *          fail.
+ */
+void iommu_incoming_discard_domain(struct incoming_domain *domain)
+{
+	struct iommu_domain *restored;
 
 	scoped_guard(mutex, &iommu_liveupdate_lock) {
-		domain = iommu_incoming ? iommu_incoming_domain(iommu_incoming, key) : NULL;
-		if (!domain)
+		if (domain->state == INCOMING_DISCARDED)
 			return;
 		/* No device probed from here on adopts it */
 		restored = domain->domain;
 		domain->domain = NULL;
-		domain->gone = true;
+		domain->state = INCOMING_DISCARDED;
 		domain->owner = NULL;
-		trace_liveupdate_discard_domain(key, domain->ser.pt.nr_tables);
+		trace_liveupdate_discard_domain(domain->ser.key,
+						domain->ser.pt.nr_tables);
 	}
 
-	while (discard_one(key))
-		;
+	iommu_incoming_discard_devices(domain);
 	if (restored)
 		iommu_domain_free(restored);
 }
-EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_discard_domain, "IOMMUFD_INTERNAL");
+
+static struct incoming_domain *next_domain(u64 file)
+{
+	struct incoming_domain *domain;
+
+	guard(mutex)(&iommu_liveupdate_lock);
+	if (!iommu_incoming)
+		return NULL;
+	list_for_each_entry(domain, &iommu_incoming->domains, list)
+		if (domain->ser.file == file &&
+		    domain->state != INCOMING_DISCARDED)
+			return domain;
+	return NULL;
+}
 
 /**
  * iommu_liveupdate_discard_file() - FINISH: end what nobody has attached
  * @file: The iommufd, see &struct iommu_liveupdate_domain_ser.file.
  *
- * Discards all domains of an iommufd, also those of one that cannot tell which
- * they are: the memory they map is freed next, whatever other sessions there
- * are.
+ * Devices still held go to their default domain, which they must be quiesced
+ * for; one that was claimed in the last moment is blocked; entries of devices
+ * that never showed up are cleared; then each domain is freed unless RESTORE took
+ * it.
+ *
+ * These are all domains of the iommufd, as the memory they map is freed next, and
+ * none of another one. What its description says does not count: it may not be
+ * readable, or be damaged.
  *
  * Context: May sleep; takes group mutexes. From the finish callback of a handler
- *          that carries the FLB. Cannot fail.
+ *          that carries the FLB, which keeps the records. Cannot fail.
  */
 void iommu_liveupdate_discard_file(u64 file)
 {
 	struct incoming_domain *domain;
-	struct incoming *in;
 
-	/* The caller's part in the FLB keeps the records */
-	scoped_guard(mutex, &iommu_liveupdate_lock)
-		in = iommu_incoming;
-	if (!in)
-		return;
-
-	list_for_each_entry(domain, &in->domains, list)
-		if (domain->ser.file == file)
-			iommu_liveupdate_discard_domain(domain->ser.key);
+	while ((domain = next_domain(file)))
+		iommu_incoming_discard_domain(domain);
 }
 EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_discard_file, "IOMMUFD_INTERNAL");

@@ -12,7 +12,7 @@
  *   incoming readable=yes
  *     ... and instead of the number of devices
  *     unit ... adopted=yes|no
- *     domain ... state=no-device-yet|held|given-back
+ *     domain ... state=no-device-yet|held|given-back|left-out|given-up|ended
  *     device ... state=not-there-yet|held|claimed|bound|done|blocked
  *
  * Bytes are those of the page table, which is all that a domain holds here: the
@@ -91,9 +91,17 @@ static void show_outgoing(struct seq_file *m, const struct outgoing *out)
 
 static const char *domain_state(const struct incoming_domain *rec)
 {
-	if (rec->domain)
+	static const char * const names[] = {
+		[INCOMING_WAITS] = "no-device-yet",
+		[INCOMING_TAKEN] = "given-back",
+		[INCOMING_LEFT_OUT] = "left-out",
+		[INCOMING_GIVEN_UP] = "given-up",
+		[INCOMING_DISCARDED] = "ended",
+	};
+
+	if (rec->state == INCOMING_WAITS && rec->domain)
 		return "held";
-	return rec->gone ? "given-back" : "no-device-yet";
+	return names[rec->state];
 }
 
 static const char *device_state(const struct incoming_device *rec)

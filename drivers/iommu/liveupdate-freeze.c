@@ -141,7 +141,8 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_unfreeze, "IOMMUFD_INTERNAL");
  *
  * Context: Any; takes no lock. The answer may be outdated at once.
  * Return: true from the first preserved iommufd until the last is unpreserved,
- *         and from boot until the last incoming one is finished.
+ *         and from boot until the last incoming one is finished. Devices that came
+ *         running without a hand-over do not count: they stay blocked.
  */
 bool iommu_liveupdate_busy(void)
 {

@@ -18,12 +18,25 @@ struct incoming_unit {
 	struct iommu_liveupdate_unit_ser ser;
 };
 
+/* What has become of a domain. Devices adopt it only while it waits. */
+enum incoming_domain_state {
+	/* For its devices and for RESTORE */
+	INCOMING_WAITS,
+	/* RESTORE took it for an HWPT */
+	INCOMING_TAKEN,
+	/* RESTORE took the others of its IOAS: it was restored for no device */
+	INCOMING_LEFT_OUT,
+	/* Its iommufd cannot have it: the memory it maps may be somebody else's */
+	INCOMING_GIVEN_UP,
+	/* FINISH ended it */
+	INCOMING_DISCARDED,
+};
+
 struct incoming_domain {
 	struct list_head list;
-	/* NULL before the first device is probed, and once RESTORE took it */
+	/* NULL before the first device is probed, and once it was taken or ended */
 	struct iommu_domain *domain;
-	/* RESTORE took it, or it was discarded: nothing to adopt any more */
-	bool gone;
+	enum incoming_domain_state state;
 	void *owner;
 	struct iommu_liveupdate_domain_ser ser;
 };
@@ -32,8 +45,13 @@ struct incoming_device {
 	struct list_head list;
 	/* NULL if the hand-over is not readable */
 	struct incoming_domain *domain;
-	/* NULL before its probe and after it was removed or ended */
+	/*
+	 * NULL before its probe and after it was removed or ended. Removal ends
+	 * the record before @dev lets go of its group: as long as they are here
+	 * both can be referenced.
+	 */
 	struct device *dev;
+	struct iommu_group *group;
 	enum iommu_liveupdate_state state;
 	/* Adoption was tried and failed: the device is blocked */
 	bool failed;
@@ -70,5 +88,7 @@ struct incoming_domain *iommu_incoming_domain(struct incoming *in, u64 key);
 struct incoming_unit *iommu_incoming_unit(struct incoming *in, u64 reg_phys);
 struct incoming_device *iommu_incoming_rid(struct incoming *in, u32 segment,
 					   u32 rid);
+void iommu_incoming_discard_devices(struct incoming_domain *domain);
+void iommu_incoming_discard_domain(struct incoming_domain *domain);
 
 #endif /* __IOMMU_LIVEUPDATE_INCOMING_H */

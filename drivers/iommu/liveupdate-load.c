@@ -23,6 +23,9 @@
 
 struct incoming *iommu_incoming;
 
+/* There is an FLB whose finish is still to come; written under its lock */
+static bool pending;
+
 /* See iommu_liveupdate_boot_state() */
 static enum iommu_liveupdate_boot boot_state;
 static bool boot_state_known;
@@ -185,7 +188,7 @@ struct incoming *iommu_liveupdate_incoming_create(void)
 	INIT_LIST_HEAD(&in->units);
 	INIT_LIST_HEAD(&in->domains);
 	INIT_LIST_HEAD(&in->devices);
-	WRITE_ONCE(iommu_incoming, in);
+	iommu_incoming = in;
 	return in;
 }
 
@@ -207,11 +210,6 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
 	int ret = -EINVAL;
 
 	guard(mutex)(&iommu_liveupdate_lock);
-	/* Not at boot for want of memory: what runs is blocked since */
-	if (iommu_incoming) {
-		*obj = iommu_incoming;
-		return 0;
-	}
 	in = iommu_liveupdate_incoming_create();
 	if (!in)
 		return -ENOMEM;
@@ -233,30 +231,18 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
 		pr_err("hand-over is not usable (%pe): all preserved devices stay blocked\n",
 		       ERR_PTR(ret));
 
+	WRITE_ONCE(pending, true);
 	*obj = in;
 	return 0;
-}
-
-/* A device that goes with no domain's FINISH; the caller puts it */
-static struct device *get_unrecorded(struct incoming *in)
-{
-	struct incoming_device *rec;
-
-	guard(mutex)(&iommu_liveupdate_lock);
-	list_for_each_entry(rec, &in->devices, list)
-		if (!rec->domain && !rec->ended)
-			return get_device(rec->dev);
-	return NULL;
 }
 
 /**
  * iommu_liveupdate_incoming_finish() - FLB finish: the last iommufd is finished
  * @obj: What iommu_liveupdate_incoming_load() made.
  *
- * Every device record has ended by now, attached or discarded, except those of an
- * iommufd that could not be read (nobody had the keys of its domains) and those
- * without a readable record. The devices have been quiesced; they end here, as
- * the memory is freed next.
+ * Every device record has ended by now, attached or discarded, except those that
+ * are not readable, or are of a domain that no iommufd has had. The devices have
+ * been quiesced; they end here, as the memory is freed next.
  *
  * Context: May sleep; under the FLB's lock; takes group mutexes.
  */
@@ -265,28 +251,28 @@ void iommu_liveupdate_incoming_finish(void *obj)
 	struct incoming_domain *domain;
 	struct incoming_device *rec;
 	struct incoming *in = obj;
-	struct device *dev;
 
-	while ((dev = get_unrecorded(in))) {
-		iommu_group_liveupdate_discard(dev);
-		put_device(dev);
-	}
-
+	iommu_incoming_discard_devices(NULL);
 	list_for_each_entry(domain, &in->domains, list)
-		iommu_liveupdate_discard_domain(domain->ser.key);
+		iommu_incoming_discard_domain(domain);
 
 	guard(mutex)(&iommu_liveupdate_lock);
-	WRITE_ONCE(iommu_incoming, NULL);
+	WRITE_ONCE(pending, false);
+	iommu_incoming = NULL;
 	list_for_each_entry(rec, &in->devices, list)
 		WARN_ON(!rec->ended);
 	free_records(in);
 	kfree(in);
 }
 
-/* Lockless, see iommu_liveupdate_busy() */
+/*
+ * Lockless, see iommu_liveupdate_busy(). Records that were made because there was
+ * no FLB to read do not count, as nothing would ever end them. Their devices are
+ * blocked, and the PCI core has its own reasons not to suspend.
+ */
 bool iommu_liveupdate_incoming_pending(void)
 {
-	return READ_ONCE(iommu_incoming);
+	return READ_ONCE(pending);
 }
 
 /**

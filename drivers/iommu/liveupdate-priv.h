@@ -35,7 +35,8 @@ enum iommu_liveupdate_state {
 /*
  * Guards outgoing and incoming records. Innermost of the core's sleeping
  * locks: iommu_probe_device_lock -> group->mutex -> iommu_liveupdate_lock.
- * LUO's FLB lock is taken before all of them, never inside.
+ * LUO's FLB lock is taken before all of them, never inside. So are the locks of
+ * iommufd, from iommufd_ctx::liveupdate_lock to iommufd_group::lock.
  */
 extern struct mutex iommu_liveupdate_lock;
 
@@ -43,7 +44,11 @@ extern struct mutex iommu_liveupdate_lock;
 int iommu_group_liveupdate_preserve(struct device *dev,
 				    struct iommu_domain *domain);
 void iommu_group_liveupdate_unpreserve(struct device *dev);
-void iommu_group_liveupdate_discard(struct device *dev);
+void iommu_group_liveupdate_discard(struct iommu_group *group,
+				    struct device *dev);
+
+/* liveupdate-adopt.c: called by iommu.c without a lock */
+struct iommu_group *iommu_liveupdate_get_group(struct device *dev);
 
 /* liveupdate-adopt.c: called by iommu.c with the group mutex held */
 bool iommu_liveupdate_is_incoming(struct device *dev);
@@ -53,6 +58,7 @@ int iommu_liveupdate_may_claim(struct device *dev, void *owner);
 void iommu_liveupdate_set_state(struct device *dev,
 				enum iommu_liveupdate_state state);
 void iommu_liveupdate_finish(struct device *dev);
+void iommu_liveupdate_removed(struct device *dev);
 
 /* liveupdate-load.c: called by the FLB callbacks in liveupdate.c, and back */
 void iommu_liveupdate_keep_zero_page(phys_addr_t pa);
@@ -64,7 +70,8 @@ extern struct liveupdate_flb iommu_liveupdate_flb;
 
 /* liveupdate-test.c: called by the selftest of iommufd */
 bool iommu_liveupdate_test_possible(void);
-int iommu_liveupdate_test_hand_over(struct iommu_domain *domain, u64 *key);
+int iommu_liveupdate_test_hand_over(struct iommu_domain *domain, u64 file,
+				    u64 *key);
 int iommu_liveupdate_test_add_device(u64 key);
 void iommu_liveupdate_test_remove_devices(u64 key);
 void iommu_liveupdate_test_end(u64 key);
@@ -96,6 +103,10 @@ static inline void iommu_liveupdate_set_state(struct device *dev,
 }
 
 static inline void iommu_liveupdate_finish(struct device *dev)
+{
+}
+
+static inline void iommu_liveupdate_removed(struct device *dev)
 {
 }
 

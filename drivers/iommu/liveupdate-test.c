@@ -33,12 +33,14 @@ EXPORT_SYMBOL_NS_GPL(iommu_liveupdate_test_possible, "IOMMUFD_INTERNAL");
 /**
  * iommu_liveupdate_test_hand_over() - Have the core hold a domain
  * @domain: A domain; the core's until it is taken or discarded.
+ * @file:   The iommufd it belongs to.
  * @key:    Set to its number in the hand-over.
  *
  * Context: May sleep. Only if iommu_liveupdate_test_possible().
  * Return: 0 or -ENOMEM. On success iommu_liveupdate_test_end() has to follow.
  */
-int iommu_liveupdate_test_hand_over(struct iommu_domain *domain, u64 *key)
+int iommu_liveupdate_test_hand_over(struct iommu_domain *domain, u64 file,
+				    u64 *key)
 {
 	struct incoming_domain *rec;
 
@@ -54,6 +56,7 @@ int iommu_liveupdate_test_hand_over(struct iommu_domain *domain, u64 *key)
 	iommu_incoming->readable = true;
 	rec->domain = domain;
 	rec->ser.key = ++last_key;
+	rec->ser.file = file;
 	list_add_tail(&rec->list, &iommu_incoming->domains);
 	*key = rec->ser.key;
 	return 0;
@@ -143,7 +146,7 @@ void iommu_liveupdate_test_end(u64 key)
 	list_del(&rec->list);
 	kfree(rec);
 	if (list_empty(&in->domains)) {
-		WRITE_ONCE(iommu_incoming, NULL);
+		iommu_incoming = NULL;
 		kfree(in);
 	}
 }

@@ -37,7 +37,13 @@
  * The old kernel's side is in liveupdate.c and liveupdate_record.c, the new
  * kernel's in liveupdate_incoming.c.
  *
- * Lock order: FLB lock -> pci_liveupdate_mutex -> pci_bus_sem.
+ * Lock order: pci_rescan_remove_lock -> device lock -> pci_liveupdate_mutex and
+ * FLB lock -> pci_liveupdate_mutex; pci_rescan_remove_lock -> incoming.lock and
+ * FLB lock -> incoming.lock. Neither of the two is held when another lock of PCI
+ * is taken. While something is preserved or incoming, pci_bus_sem is taken inside
+ * of the device lock of a bridge and of pciehp's ctrl->state_lock. Giving a device
+ * up takes the group mutex of the IOMMU core inside of the device lock or of
+ * dev_set->lock of VFIO.
  */
 
 #define pr_fmt(fmt) "PCI: liveupdate: " fmt
@@ -45,6 +51,7 @@
 #include <linux/cleanup.h>
 #include <linux/delay.h>
 #include <linux/device.h>
+#include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
 #include <linux/list.h>
@@ -53,6 +60,7 @@
 #include <linux/pci.h>
 #include <linux/pci-liveupdate.h>
 #include <linux/pm_runtime.h>
+#include <linux/sched.h>
 #include <linux/suspend.h>
 
 #include "liveupdate.h"
@@ -189,45 +197,38 @@ EXPORT_SYMBOL_GPL(pci_liveupdate_unpreserve);
 
 /*
  * Who unbinds a driver or removes a device holds the device lock until the user
- * has closed the device, which a preserved one never sees. device_shutdown()
- * takes that lock when there is no way back any more.
+ * has closed the device, which a preserved one never sees, and who removes it has
+ * taken the rescan lock before. device_shutdown() takes the device lock when there
+ * is no way back any more. Returns what is in the way, or NULL with both held.
  */
-static bool being_removed(struct pci_dev *dev)
+static const char *lock_removal(struct pci_dev *dev)
 {
+	const char *why;
 	int i;
 
 	/* There are holders for a moment, such as readers of sriov_numvfs */
 	for (i = 0; i < 10; i++) {
+		why = "is being unbound or removed";
 		if (device_trylock(&dev->dev)) {
+			if (mutex_trylock(&pci_rescan_remove_lock))
+				return NULL;
 			device_unlock(&dev->dev);
-			return false;
+			why = "devices are being added or removed";
 		}
 		fsleep(10 * USEC_PER_MSEC);
 	}
-	return true;
+	return why;
 }
 
-/**
- * pci_liveupdate_freeze - Let a device keep running over this kexec
- * @dev: Preserved device
- *
- * From here on pci_device_shutdown() leaves bus mastering of @dev and of each
- * bridge above it alone. The first device that is frozen also writes the record
- * for the next kernel. Allocates nothing.
- *
- * Context: Process context, may sleep.
- * Return: 0, -EINVAL if @dev is not preserved, -EBUSY if it is being removed or
- * unbound, -EIO if it was reset since it was preserved, or if the record does not
- * fit what was reserved for it (a bug).
- */
-int pci_liveupdate_freeze(struct pci_dev *dev)
+static void unlock_removal(struct pci_dev *dev)
+{
+	mutex_unlock(&pci_rescan_remove_lock);
+	device_unlock(&dev->dev);
+}
+
+static int freeze_locked(struct pci_dev *dev)
 {
 	int ret;
-
-	if (being_removed(dev)) {
-		pci_err(dev, "cannot be frozen: is being unbound or removed\n");
-		return -EBUSY;
-	}
 
 	guard(mutex)(&pci_liveupdate_mutex);
 	if (WARN_ON(!pci_liveupdate_preserved(dev)))
@@ -249,6 +250,37 @@ int pci_liveupdate_freeze(struct pci_dev *dev)
 	set_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags);
 	nr_frozen++;
 	return 0;
+}
+
+/**
+ * pci_liveupdate_freeze - Let a device keep running over this kexec
+ * @dev: Preserved device
+ *
+ * From here on pci_device_shutdown() leaves bus mastering of @dev and of each
+ * bridge above it alone, and @dev is not removed any more, see
+ * pci_liveupdate_too_late(). The first device that is frozen also writes the
+ * record for the next kernel. Allocates nothing.
+ *
+ * Context: Process context, may sleep.
+ * Return: 0, -EINVAL if @dev is not preserved, -EBUSY if it is being removed or
+ * unbound, or if other devices are being added or removed, -EIO if it was reset
+ * since it was preserved, or if the record does not fit what was reserved for it
+ * (a bug).
+ */
+int pci_liveupdate_freeze(struct pci_dev *dev)
+{
+	const char *why;
+	int ret;
+
+	why = lock_removal(dev);
+	if (why) {
+		pci_err(dev, "cannot be frozen: %s\n", why);
+		return -EBUSY;
+	}
+
+	ret = freeze_locked(dev);
+	unlock_removal(dev);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_freeze);
 
@@ -279,25 +311,71 @@ bool pci_liveupdate_preserved(struct pci_dev *dev)
 }
 EXPORT_SYMBOL_GPL(pci_liveupdate_preserved);
 
-static int find_frozen(struct pci_dev *dev, void *found)
-{
-	if (!test_bit(PCI_DEV_LIVEUPDATE_FROZEN, &dev->priv_flags))
-		return 0;
-	*(bool *)found = true;
-	return 1;
-}
-
 /*
  * Whether bus mastering has to survive this kexec. A property of this kexec:
- * that a device came running from the last one does not count.
+ * that a device came running from the last one does not count. LUO freezes all
+ * that is preserved or nothing, so that the record tells, without a walk.
  */
 bool pci_liveupdate_keep_master(struct pci_dev *dev)
 {
-	bool found = false;
+	guard(mutex)(&pci_liveupdate_mutex);
+	return nr_frozen && pci_liveupdate_record_has(dev);
+}
 
-	if (!find_frozen(dev, &found) && dev->subordinate)
-		pci_walk_bus(dev->subordinate, find_frozen, &found);
-	return found;
+/**
+ * pci_liveupdate_too_late - Must a device not be removed any more?
+ * @dev: Device or bridge
+ *
+ * The user of a frozen device cannot close it, and once kexec goes on nobody can
+ * undo that: who waited for it would hold the device lock, or
+ * pci_rescan_remove_lock, while device_shutdown() waits for either. What happens
+ * to @dev from here on the next kernel finds out. While it is not known whether
+ * kexec goes on this waits. Freezing waits for no lock that a removal holds, but
+ * fails.
+ *
+ * Context: Process context, may sleep. To be asked with pci_rescan_remove_lock or
+ *          the lock of @dev held for the answer to stay true.
+ * Return: true if this kernel ends, and @dev or a device below it runs on.
+ */
+bool pci_liveupdate_too_late(struct pci_dev *dev)
+{
+	while (pci_liveupdate_keep_master(dev)) {
+		if (kexec_in_progress)
+			return true;
+		fsleep(10 * USEC_PER_MSEC);
+	}
+	return false;
+}
+
+/**
+ * pci_liveupdate_remove - The driver of a device is about to let go of it
+ * @dev: Device, locked
+ *
+ * The session of a preserved device holds a file of it, which its driver waits
+ * for. If it is too late for that give the lock back, for device_shutdown(), and
+ * wait for the end of this kernel.
+ *
+ * Context: Process context, may sleep.
+ */
+void pci_liveupdate_remove(struct pci_dev *dev)
+{
+	if (!pci_liveupdate_preserved(dev))
+		return;
+
+	if (!pci_liveupdate_too_late(dev)) {
+		pci_warn(dev, "is preserved, it is unbound or removed when its session has been closed\n");
+		return;
+	}
+
+	device_unlock(&dev->dev);
+	for (;;)
+		schedule_timeout_uninterruptible(MAX_SCHEDULE_TIMEOUT);
+}
+
+/* False if no device can be preserved or incoming: no need to look at each */
+static bool anything_held(void)
+{
+	return pci_liveupdate_record_used() || pci_liveupdate_record_came();
 }
 
 static int find_held(struct pci_dev *dev, void *found)
@@ -316,6 +394,8 @@ bool pci_liveupdate_held(struct pci_dev *dev)
 {
 	bool found = false;
 
+	if (!anything_held())
+		return false;
 	if (!find_held(dev, &found) && dev->subordinate)
 		pci_walk_bus(dev->subordinate, find_held, &found);
 	return found;
@@ -328,6 +408,8 @@ bool pci_liveupdate_held_locked(struct pci_dev *dev)
 
 	lockdep_assert_held(&pci_bus_sem);
 
+	if (!anything_held())
+		return false;
 	if (!find_held(dev, &found) && dev->subordinate)
 		pci_walk_bus_locked(dev->subordinate, find_held, &found);
 	return found;
@@ -342,6 +424,8 @@ bool pci_liveupdate_held_stable(struct pci_dev *dev)
 	struct pci_dev *child;
 	bool found = false;
 
+	if (!anything_held())
+		return false;
 	if (find_held(dev, &found))
 		return true;
 	if (!dev->subordinate)
@@ -353,13 +437,35 @@ bool pci_liveupdate_held_stable(struct pci_dev *dev)
 	return false;
 }
 
+static int find_running(struct pci_dev *dev, void *found)
+{
+	if (test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
+		return 0;
+	return find_held(dev, found);
+}
+
+/*
+ * Whether a reset, or loss of power, would stop the device or one below it. One
+ * that is blocked has stopped, and that may be just what it needs.
+ */
+bool pci_liveupdate_running(struct pci_dev *dev)
+{
+	bool found = false;
+
+	if (!anything_held())
+		return false;
+	if (!find_running(dev, &found) && dev->subordinate)
+		pci_walk_bus(dev->subordinate, find_running, &found);
+	return found;
+}
+
 /* The same for all that a reset of a slot would hit */
-bool pci_liveupdate_slot_held(struct pci_slot *slot)
+bool pci_liveupdate_slot_running(struct pci_slot *slot)
 {
 	struct pci_dev *dev;
 
 	list_for_each_entry(dev, &slot->bus->devices, bus_list)
-		if (dev->slot == slot && pci_liveupdate_held(dev))
+		if (dev->slot == slot && pci_liveupdate_running(dev))
 			return true;
 
 	return false;
@@ -375,11 +481,8 @@ static int find_disturbed(struct pci_dev *dev, void *data)
 	struct disturbance *found = data;
 	u16 cmd;
 
-	if (!pci_liveupdate_preserved(dev) && !pci_liveupdate_incoming(dev))
+	if (!find_running(dev, &found->held))
 		return 0;
-	if (test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
-		return 0;
-	found->held = true;
 
 	/* Gone, or powered off or reset since */
 	pci_read_config_word(dev, PCI_COMMAND, &cmd);
@@ -394,8 +497,8 @@ static int find_disturbed(struct pci_dev *dev, void *data)
  * pci_liveupdate_undisturbed - Do devices below a port run on after an event?
  * @port: Port whose slot or link reports a change
  *
- * A device whose link was down has been reset. That is a removal like any other:
- * pci_liveupdate_stop_device() reports it.
+ * A device whose link was down has been reset. That is a removal like any other,
+ * which pci_liveupdate_remove() or pci_liveupdate_stop_device() reports.
  *
  * Return: true if devices below @port run through a live update, and none of them
  * has stopped.
@@ -404,17 +507,17 @@ bool pci_liveupdate_undisturbed(struct pci_dev *port)
 {
 	struct disturbance found = {};
 
-	if (port->subordinate)
+	if (anything_held() && port->subordinate)
 		pci_walk_bus(port->subordinate, find_disturbed, &found);
 	return found.held && !found.disturbed;
 }
 
-static int report_contained(struct pci_dev *dev, void *found)
+static int report_contained(struct pci_dev *dev, void *unused)
 {
-	if (!pci_liveupdate_preserved(dev) && !pci_liveupdate_incoming(dev))
-		return 0;
-	pci_err(dev, "was reset while it runs through a live update, its user cannot have it back\n");
-	*(bool *)found = true;
+	bool found;
+
+	if (find_running(dev, &found))
+		pci_err(dev, "was reset while it runs through a live update, its user cannot have it back\n");
 	return 0;
 }
 
@@ -423,19 +526,15 @@ static int report_contained(struct pci_dev *dev, void *found)
  * @port: Port whose link is up again
  *
  * The devices below have been reset by that. One that is preserved cannot be
- * frozen any more, and one that came running cannot be opened.
+ * frozen any more, and one that came running cannot be opened. Says so in the
+ * log.
  *
  * Context: May sleep.
- * Return: true, after a line in the log for each, if devices below @port run
- * through a live update: there is nothing to recover for them.
  */
-bool pci_liveupdate_contained(struct pci_dev *port)
+void pci_liveupdate_contained(struct pci_dev *port)
 {
-	bool found = false;
-
-	if (port->subordinate)
-		pci_walk_bus(port->subordinate, report_contained, &found);
-	return found;
+	if (anything_held() && port->subordinate)
+		pci_walk_bus(port->subordinate, report_contained, NULL);
 }
 
 static int pm_notify(struct notifier_block *nb, unsigned long action,

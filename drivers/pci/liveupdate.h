@@ -17,13 +17,16 @@ extern struct mutex pci_liveupdate_mutex;
 int pci_liveupdate_record_get(struct pci_dev *dev);
 void pci_liveupdate_record_put(struct pci_dev *dev);
 int pci_liveupdate_record_write(void);
+bool pci_liveupdate_record_has(struct pci_dev *dev);
 bool pci_liveupdate_record_holds(struct pci_dev *dev);
+bool pci_liveupdate_record_used(void);
 
 int pci_liveupdate_flb_preserve(struct liveupdate_flb_op_args *args);
 void pci_liveupdate_flb_unpreserve(struct liveupdate_flb_op_args *args);
 int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args);
 void pci_liveupdate_flb_finish(struct liveupdate_flb_op_args *args);
 void pci_liveupdate_record_lost(void);
+bool pci_liveupdate_record_came(void);
 
 #if IS_ENABLED(CONFIG_KUNIT)
 struct pci_liveupdate_dev_ser;

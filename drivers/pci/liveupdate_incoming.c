@@ -36,11 +36,16 @@
  * @list:  Entry in incoming.entries.
  * @found: The device showed up. If it shows up once more it was unplugged in
  *         between and is a device like any other.
+ * @gone:  The device was removed.
+ * @over:  FINISH came before the device could be seen. It is stopped as soon as it
+ *         is.
  * @ser:   The record, validated.
  */
 struct incoming_dev {
 	struct list_head list;
 	bool found;
+	bool gone;
+	bool over;
 	struct pci_liveupdate_dev_ser ser;
 };
 
@@ -70,6 +75,18 @@ static struct incoming_dev *find_incoming(u32 segment, u16 rid)
 static struct incoming_dev *find_incoming_dev(struct pci_dev *dev)
 {
 	return find_incoming(pci_domain_nr(dev->bus), pci_dev_id(dev));
+}
+
+static struct pci_dev *get_dev(u32 segment, u16 rid)
+{
+	return pci_get_domain_bus_and_slot(segment, PCI_BUS_NUM(rid),
+					   rid & 0xff);
+}
+
+static void drop_entry(struct incoming_dev *entry)
+{
+	list_del(&entry->list);
+	kfree(entry);
 }
 
 static bool page_pa_valid(u64 pa)
@@ -126,10 +143,8 @@ static void free_incoming(struct list_head *entries)
 {
 	struct incoming_dev *entry, *next;
 
-	list_for_each_entry_safe(entry, next, entries, list) {
-		list_del(&entry->list);
-		kfree(entry);
-	}
+	list_for_each_entry_safe(entry, next, entries, list)
+		drop_entry(entry);
 }
 
 int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args)
@@ -190,36 +205,93 @@ err_free:
 void __init pci_liveupdate_record_lost(void)
 {
 	guard(mutex)(&incoming.lock);
-	incoming.lost = true;
+	WRITE_ONCE(incoming.lost, true);
+}
+
+/* Without a lock: false if no device is incoming */
+bool pci_liveupdate_record_came(void)
+{
+	return READ_ONCE(incoming.lost) || !list_empty(&incoming.entries);
+}
+
+/**
+ * pci_liveupdate_finish - The live update of a device is over, there or not
+ * @segment: PCI segment
+ * @rid:     Routing ID
+ *
+ * One that is not there yet is stopped when it is found, as the page table and the
+ * memory that it uses are about to go. It is looked for under the lock, and looks
+ * at its entry under the lock once it can be found: either we see the device, or
+ * the device sees that its live update is over.
+ *
+ * Context: Process context, may sleep.
+ * Return: The device with a reference, which the caller brings to rest if it is
+ * incoming; or NULL.
+ */
+struct pci_dev *pci_liveupdate_finish(u32 segment, u16 rid)
+{
+	struct incoming_dev *entry;
+	struct pci_dev *dev;
+
+	guard(mutex)(&incoming.lock);
+	dev = get_dev(segment, rid);
+	entry = find_incoming(segment, rid);
+	if (!dev && entry)
+		entry->over = true;
+	return dev;
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_finish);
+
+/* What no driver has taken care of, such as what was blocked */
+static void end_device(struct pci_dev *dev)
+{
+	pci_info(dev, "nobody took it back, bus mastering is off\n");
+	clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
+	pci_clear_master(dev);
+	pci_liveupdate_done(dev);
 }
 
 void pci_liveupdate_flb_finish(struct liveupdate_flb_op_args *args)
 {
-	struct incoming_dev *entry;
+	struct incoming_dev *entry, *next;
+	struct pci_dev *dev;
 	LIST_HEAD(entries);
 
+	/* As pci_liveupdate_finish() does; what is not there yet keeps its entry */
 	scoped_guard(mutex, &incoming.lock) {
-		list_splice_init(&incoming.entries, &entries);
+		list_for_each_entry_safe(entry, next, &incoming.entries, list) {
+			dev = get_dev(entry->ser.segment, entry->ser.rid);
+			if (dev || entry->gone)
+				list_move_tail(&entry->list, &entries);
+			else
+				entry->over = true;
+			pci_dev_put(dev);
+		}
 		kho_block_set_destroy(&incoming.blocks);
 		kho_restore_free(incoming.ser);
 		incoming.ser = NULL;
 	}
 
-	/* What no driver has taken care of, such as what was blocked */
 	list_for_each_entry(entry, &entries, list) {
-		struct pci_dev *dev __free(pci_dev_put) =
-			pci_get_domain_bus_and_slot(entry->ser.segment,
-						    PCI_BUS_NUM(entry->ser.rid),
-						    entry->ser.rid & 0xff);
-
-		if (!dev || !pci_liveupdate_incoming(dev))
-			continue;
-		pci_info(dev, "nobody took it back, bus mastering is off\n");
-		clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
-		pci_clear_master(dev);
-		pci_liveupdate_done(dev);
+		dev = get_dev(entry->ser.segment, entry->ser.rid);
+		if (dev && pci_liveupdate_incoming(dev))
+			end_device(dev);
+		pci_dev_put(dev);
 	}
 	free_incoming(&entries);
+}
+
+/* Whether FINISH came while a device was enumerated. Asked once. */
+static bool finished_meanwhile(struct pci_dev *dev)
+{
+	struct incoming_dev *entry;
+
+	guard(mutex)(&incoming.lock);
+	entry = find_incoming_dev(dev);
+	if (!entry || !entry->over)
+		return false;
+	drop_entry(entry);
+	return true;
 }
 
 /*
@@ -335,6 +407,28 @@ static void block_unrecorded(struct pci_dev *dev)
 	block_dev(dev, "runs and nothing is known of it");
 }
 
+/*
+ * Look a new device up in the record. Returns 1 and what it says the first time,
+ * 0 if nothing; -ESTALE if FINISH was there before, -ENODATA if the record is lost.
+ */
+static int record_take(struct pci_dev *dev, struct pci_liveupdate_dev_ser *ser)
+{
+	struct incoming_dev *entry;
+
+	guard(mutex)(&incoming.lock);
+	if (incoming.lost)
+		return -ENODATA;
+	entry = find_incoming_dev(dev);
+	if (!entry || entry->found)
+		return 0;
+	entry->found = true;
+	*ser = entry->ser;
+	if (!entry->over)
+		return 1;
+	drop_entry(entry);
+	return ser->flags & PCI_LIVEUPDATE_DEV_BRIDGE ? 0 : -ESTALE;
+}
+
 /**
  * pci_liveupdate_setup_device - Look a new device up in the record
  * @dev: Device of which only bus, devfn, vendor and device are set
@@ -343,22 +437,31 @@ static void block_unrecorded(struct pci_dev *dev)
  */
 void pci_liveupdate_setup_device(struct pci_dev *dev)
 {
-	struct incoming_dev *entry;
+	struct pci_liveupdate_dev_ser ser;
 	const char *why;
 
 	if (dev->is_virtfn)
 		return;
 
-	guard(mutex)(&incoming.lock);
-	entry = find_incoming_dev(dev);
-	if (incoming.lost && system_state < SYSTEM_RUNNING)
-		block_unrecorded(dev);
-	if (!entry || entry->found)
+	switch (record_take(dev, &ser)) {
+	case 1:
+		break;
+	case -ENODATA:
+		if (system_state < SYSTEM_RUNNING)
+			block_unrecorded(dev);
 		return;
-	entry->found = true;
+	case -ESTALE:
+		pr_info("%04x:%02x:%02x.%d: found after its live update, bus mastering is off\n",
+			pci_domain_nr(dev->bus), dev->bus->number,
+			PCI_SLOT(dev->devfn), PCI_FUNC(dev->devfn));
+		pci_clear_master(dev);
+		return;
+	default:
+		return;
+	}
 
-	why = find_mismatch(dev, &entry->ser);
-	if (entry->ser.flags & PCI_LIVEUPDATE_DEV_BRIDGE) {
+	why = find_mismatch(dev, &ser);
+	if (ser.flags & PCI_LIVEUPDATE_DEV_BRIDGE) {
 		if (why)
 			pr_err("bridge %04x:%02x:%02x.%d: %s\n",
 			       pci_domain_nr(dev->bus), dev->bus->number,
@@ -374,6 +477,39 @@ void pci_liveupdate_setup_device(struct pci_dev *dev)
 	else
 		set_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
 }
+
+/* A device is being removed: what comes after it is not what the record means */
+static void set_gone(struct pci_dev *dev)
+{
+	struct incoming_dev *entry;
+
+	guard(mutex)(&incoming.lock);
+	entry = find_incoming_dev(dev);
+	if (entry)
+		entry->gone = true;
+}
+
+/**
+ * pci_liveupdate_gone - Is a device that is not there one that cannot come back?
+ * @segment: PCI segment
+ * @rid:     Routing ID
+ *
+ * One that has not been found may be, when the driver of its host bridge comes.
+ * One that was removed has stopped: what is plugged in there now is a device like
+ * any other.
+ *
+ * Context: Process context, may sleep.
+ * Return: true if the device was removed, or if nothing is known of it.
+ */
+bool pci_liveupdate_gone(u32 segment, u16 rid)
+{
+	struct incoming_dev *entry;
+
+	guard(mutex)(&incoming.lock);
+	entry = find_incoming(segment, rid);
+	return !entry || entry->gone;
+}
+EXPORT_SYMBOL_GPL(pci_liveupdate_gone);
 
 /* Whether all buses must keep their numbers: something came running */
 bool pci_liveupdate_keep_busses(void)
@@ -471,8 +607,12 @@ void pci_liveupdate_add_device(struct pci_dev *dev)
  */
 void pci_liveupdate_bus_add_device(struct pci_dev *dev)
 {
+	bool over = pci_liveupdate_record_came() && finished_meanwhile(dev);
+
 	if (!pci_liveupdate_incoming(dev))
 		clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
+	else if (over)
+		end_device(dev);
 }
 
 /**
@@ -484,6 +624,10 @@ void pci_liveupdate_bus_add_device(struct pci_dev *dev)
  */
 void pci_liveupdate_stop_device(struct pci_dev *dev)
 {
+	if (!pci_liveupdate_record_came())
+		return;
+
+	set_gone(dev);
 	if (!pci_liveupdate_incoming(dev))
 		return;
 

@@ -192,6 +192,13 @@ err_free:
 	return ret;
 }
 
+bool pci_liveupdate_record_has(struct pci_dev *dev)
+{
+	lockdep_assert_held(&pci_liveupdate_mutex);
+
+	return find_entry(dev);
+}
+
 /* Is a device as the record says? A reset has cleared its BARs. */
 bool pci_liveupdate_record_holds(struct pci_dev *dev)
 {
@@ -246,7 +253,7 @@ int pci_liveupdate_flb_preserve(struct liveupdate_flb_op_args *args)
 	guard(mutex)(&pci_liveupdate_mutex);
 	kho_block_set_init(&record.blocks,
 			   sizeof(struct pci_liveupdate_dev_ser));
-	record.ser = ser;
+	WRITE_ONCE(record.ser, ser);
 	args->data = virt_to_phys(ser);
 	args->obj = ser;
 	return 0;
@@ -258,5 +265,11 @@ void pci_liveupdate_flb_unpreserve(struct liveupdate_flb_op_args *args)
 	WARN_ON(record.nr_entries);
 	kho_block_set_destroy(&record.blocks);
 	kho_unpreserve_free(record.ser);
-	record.ser = NULL;
+	WRITE_ONCE(record.ser, NULL);
+}
+
+/* Without a lock: false if no device is preserved */
+bool pci_liveupdate_record_used(void)
+{
+	return READ_ONCE(record.ser);
 }

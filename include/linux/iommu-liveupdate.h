@@ -127,18 +127,19 @@ int iommu_liveupdate_walk_devices(u64 unit, iommu_liveupdate_device_fn fn,
 void iommu_liveupdate_give_up(struct device *dev);
 
 /* New kernel: called by iommufd */
-int iommu_liveupdate_set_owner(u64 key, void *owner);
+int iommu_liveupdate_set_owner(u64 key, u64 file, void *owner);
 void iommu_liveupdate_clear_owner(u64 key, void *owner);
 struct iommu_domain *iommu_liveupdate_take_domain(u64 key, void *owner);
 void iommu_liveupdate_return_domain(u64 key, void *owner,
 				    struct iommu_domain *domain);
 bool iommu_liveupdate_domain_unclaimed(u64 key);
 bool iommu_liveupdate_forget_domain(u64 key);
-void iommu_liveupdate_give_up_domain(u64 key, const char *why);
+void iommu_liveupdate_remember_domain(u64 key);
+void iommu_liveupdate_end_absent(u64 key);
+void iommu_liveupdate_give_up_file(u64 file, const char *why);
 bool iommu_liveupdate_device_uses(struct device *dev,
 				  struct iommu_domain *domain);
 void iommu_liveupdate_claim_confirm(struct device *dev);
-void iommu_liveupdate_discard_domain(u64 key);
 void iommu_liveupdate_discard_file(u64 file);
 
 #else /* !CONFIG_IOMMU_LIVEUPDATE */

@@ -27,6 +27,8 @@ bool pci_liveupdate_preserved(struct pci_dev *dev);
 /* New kernel */
 bool pci_liveupdate_incoming(struct pci_dev *dev);
 bool pci_liveupdate_blocked(struct pci_dev *dev);
+bool pci_liveupdate_gone(u32 segment, u16 rid);
+struct pci_dev *pci_liveupdate_finish(u32 segment, u16 rid);
 void pci_liveupdate_done(struct pci_dev *dev);
 void pci_liveupdate_block(struct pci_dev *dev);
 void pci_liveupdate_give_up(struct pci_dev *dev, const char *why);

@@ -384,6 +384,21 @@ err_record:
 }
 
 /*
+ * A device is nobody's alias, see intel_iommu_preserve_device(): the entry is its
+ * own, and the record of it is lost. A neighbour attached to the same domain can
+ * have the same entry.
+ */
+static bool __init rid_has_device(struct intel_iommu *iommu, u16 rid)
+{
+	struct pci_dev *pdev;
+
+	pdev = pci_get_domain_bus_and_slot(iommu->segment, PCI_BUS_NUM(rid),
+					   rid & 0xff);
+	pci_dev_put(pdev);
+	return pdev;
+}
+
+/*
  * An alias has the entry of its device. Any other would stay when the device is
  * detached or blocked, and lead to a table that is freed then.
  */
@@ -415,8 +430,9 @@ static int __init adopt_aliases(struct intel_iommu *iommu)
 	for_each_set_bit(rid, adopted->alias, NR_RIDS) {
 		entry = iommu_context_addr(iommu, PCI_BUS_NUM(rid), rid & 0xff,
 					   0);
-		if (!alias_has_device(iommu, rid, entry)) {
-			pr_err("%s: %02x:%02x.%d: entry of no device\n",
+		if (rid_has_device(iommu, rid) ||
+		    !alias_has_device(iommu, rid, entry)) {
+			pr_err("%s: %02x:%02x.%d: entry without a record\n",
 			       iommu->name, PCI_BUS_NUM(rid), PCI_SLOT(rid),
 			       PCI_FUNC(rid));
 			drop_entry(iommu, rid);
@@ -429,6 +445,27 @@ static int __init adopt_aliases(struct intel_iommu *iommu)
 	return 0;
 }
 
+static void free_adopted(struct intel_iommu_adopted *adopted)
+{
+	intel_iommu_drop_pasid_tables(adopted);
+	xa_destroy(&adopted->dids);
+	kvfree(adopted);
+}
+
+/**
+ * intel_iommu_forget_adopted - A unit goes, and what is left of its hand-over
+ * @iommu: the unit, adopted or not; none of its devices is there any more
+ *
+ * Context: May sleep.
+ */
+void intel_iommu_forget_adopted(struct intel_iommu *iommu)
+{
+	if (!iommu->adopted)
+		return;
+	free_adopted(iommu->adopted);
+	iommu->adopted = NULL;
+}
+
 /**
  * intel_iommu_adopt_unit - Go on with the root table of the previous kernel
  * @iommu: a unit that translates; nothing has allocated a domain id of it
@@ -438,7 +475,7 @@ static int __init adopt_aliases(struct intel_iommu *iommu)
  *
  * Context: May sleep.
  * Return: 0, or an error, logged, if the unit needs a new root table: -ENOENT if
- * nothing was handed over, -EINVAL or -EOPNOTSUPP if it cannot be used, -ENOMEM.
+ * nothing was handed over, -EINVAL or -ENOSPC if it cannot be used, -ENOMEM.
  */
 int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
 {
@@ -505,9 +542,7 @@ err_leak:
 	iommu->adopted = NULL;
 	ida_destroy(&iommu->domain_ida);
 err_free:
-	intel_iommu_drop_pasid_tables(adopted);
-	xa_destroy(&adopted->dids);
-	kvfree(adopted);
+	free_adopted(adopted);
 err:
 	pr_err("%s: cannot be adopted (%d), blocking all devices\n",
 	       iommu->name, ret);

@@ -91,6 +91,12 @@ intel_iommu_restore_domain(struct device *dev,
 	if (IS_ERR(dmar_domain))
 		return ERR_CAST(dmar_domain);
 
+	/*
+	 * The unit that is probed first need not be the one that asks for it. It
+	 * costs next to nothing where it is not needed.
+	 */
+	dmar_domain->iotlb_sync_map = true;
+
 	if (ser->pt.format == IOMMU_PT_SER_FMT_X86_64)
 		ret = pt_iommu_x86_64_restore(&dmar_domain->fspt, &ser->pt);
 	else

@@ -211,14 +211,15 @@ struct pasid_table *intel_iommu_take_pasid_table(struct intel_iommu *iommu,
 }
 
 /**
- * intel_iommu_drop_pasid_tables - Forget PASID tables of a unit not adopted
- * @adopted: what was gathered up to the failure
+ * intel_iommu_drop_pasid_tables - Forget PASID tables that no device has taken
+ * @adopted: what was gathered until adoption of the unit failed, or the unit goes
  *
  * The tables stay where they are: hardware uses them until it gets another root.
+ * When the unit goes there are none left, as each of its devices has been ended.
  *
  * Context: May sleep.
  */
-void __init intel_iommu_drop_pasid_tables(struct intel_iommu_adopted *adopted)
+void intel_iommu_drop_pasid_tables(struct intel_iommu_adopted *adopted)
 {
 	struct pasid_table *table;
 	unsigned long rid;

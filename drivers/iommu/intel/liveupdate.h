@@ -90,6 +90,7 @@ void intel_iommu_liveupdate_init(void);
 
 int intel_iommu_adopt_unit(struct intel_iommu *iommu);
 void intel_iommu_adopt_ready(struct intel_iommu *iommu);
+void intel_iommu_forget_adopted(struct intel_iommu *iommu);
 bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu, u16 rid);
 bool intel_iommu_device_is_unclaimed(struct intel_iommu *iommu, u16 rid);
 bool intel_iommu_entry_has_dev_tlb(struct intel_iommu *iommu, u16 rid);
@@ -123,6 +124,8 @@ static inline int intel_iommu_adopt_unit(struct intel_iommu *iommu)
 }
 
 static inline void intel_iommu_adopt_ready(struct intel_iommu *iommu) { }
+
+static inline void intel_iommu_forget_adopted(struct intel_iommu *iommu) { }
 
 static inline bool intel_iommu_rid_is_unclaimed(struct intel_iommu *iommu,
 						u16 rid)

@@ -71,7 +71,10 @@ static void switch_over_unit(struct intel_iommu *iommu, phys_addr_t zero_page)
 		if (cap_esrtps(iommu->cap))
 			iommu->flush.flush_iotlb(iommu, 0, 0, 0,
 						 DMA_TLB_GLOBAL_FLUSH);
+		pr_info("%s: %s\n", iommu->name,
+			iommu->handover_root ? "handed over" : "blocked");
 	} else {
+		root = 0;
 		pr_warn("%s: does not translate, its devices are not blocked\n",
 			iommu->name);
 	}
@@ -95,8 +98,6 @@ static void switch_over_unit(struct intel_iommu *iommu, phys_addr_t zero_page)
 	qi_stop(iommu);
 
 	trace_liveupdate_switch_over(iommu->reg_phys, root);
-	pr_info("%s: %s\n", iommu->name,
-		iommu->handover_root ? "handed over" : "blocked");
 }
 
 static void report_blocked_rmrr(struct device *dev, u64 start, u64 end)

@@ -73,7 +73,7 @@ struct iommufd_liveupdate_in_hwpt {
 	u32 ioas;
 	u32 flags;
 	enum iommufd_liveupdate_state state;
-	/* Userspace was told the id */
+	/* Userspace was told the id, or could not be told */
 	bool reported;
 	struct iommufd_hwpt_paging *hwpt_paging;
 };
@@ -179,6 +179,9 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 				   struct iopt_pages *pages,
 				   struct iommu_domain *domain,
 				   unsigned long index, unsigned long last);
+int iommufd_liveupdate_check_domains(struct iopt_area *area,
+				     struct iopt_pages *pages,
+				     unsigned long index, unsigned long last);
 long iommufd_liveupdate_pin_run(struct iopt_pages *pages, unsigned long index,
 				unsigned long last,
 				struct iommufd_liveupdate_run *run);
@@ -190,9 +193,8 @@ void iommufd_liveupdate_release_area(struct io_pagetable *iopt,
 				     struct iopt_area *area, bool unmap);
 void iommufd_liveupdate_abandon_areas(struct io_pagetable *iopt);
 
-int iommufd_liveupdate_pin_for(struct io_pagetable *iopt,
-			       struct iopt_pages *pages);
-void iommufd_liveupdate_settle_later(struct io_pagetable *iopt);
+void iommufd_liveupdate_settle_later(struct iommufd_ctx *ictx,
+				     struct io_pagetable *iopt);
 void iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx);
 
 #endif

@@ -149,6 +149,9 @@ static int iommufd_liveupdate_pin_area(struct iopt_pages *pages,
 	added = pages->npinned - pages->last_npinned;
 	if (added) {
 		rc = iopt_pages_update_pinned(pages, added, true, NULL);
+		/* Shared with an IOAS whose process is gone, see the uAPI */
+		if (rc == -EINVAL)
+			rc = -ENOMEM;
 		if (rc)
 			goto err_unpin;
 	}
@@ -164,16 +167,20 @@ err_unpin:
  * The pins of the pages can wait if nobody but this RESTORE knows them: who is
  * pinned and who is not is known for all areas of them at once, so they have to
  * be of one iopt. Who is not in the trees yet has a reference all the same.
+ *
+ * Nor can comparing wait for others: they could read PFNs from the area, and
+ * settle their own iopt before, not this one.
  */
-static void iommufd_liveupdate_start_pins(struct io_pagetable *iopt,
-					  struct iopt_pages *pages)
+static bool iommufd_liveupdate_leave_for_later(struct io_pagetable *iopt,
+					       struct iopt_pages *pages)
 {
-	lockdep_assert_held(&pages->mutex);
+	guard(mutex)(&pages->mutex);
 
-	if (kref_read(&pages->kref) != 1)
-		return;
-	pages->liveupdate_unpinned = iopt;
-	pages->liveupdate_next = 0;
+	if (kref_read(&pages->kref) == 1) {
+		pages->liveupdate_unpinned = iopt;
+		pages->liveupdate_next = 0;
+	}
+	return pages->liveupdate_unpinned == iopt;
 }
 
 /* What can be seen at once of a memfd or a table that is another one */
@@ -182,8 +189,6 @@ static int iommufd_liveupdate_check_ends(struct iopt_area *area,
 {
 	unsigned long ends[] = { iopt_area_index(area),
 				 iopt_area_last_index(area) };
-	struct iommu_domain *domain;
-	unsigned long index;
 	unsigned int i;
 	int rc;
 
@@ -191,12 +196,10 @@ static int iommufd_liveupdate_check_ends(struct iopt_area *area,
 		rc = iommufd_liveupdate_check_held(pages, ends[i]);
 		if (rc)
 			return rc;
-		xa_for_each(&area->iopt->domains, index, domain) {
-			rc = iommufd_liveupdate_check_range(area, pages, domain,
-							    ends[i], ends[i]);
-			if (rc)
-				return rc;
-		}
+		rc = iommufd_liveupdate_check_domains(area, pages, ends[i],
+						      ends[i]);
+		if (rc)
+			return rc;
 	}
 	return 0;
 }
@@ -210,8 +213,9 @@ static int iommufd_liveupdate_check_ends(struct iopt_area *area,
  * @length:     Length in bytes
  * @iommu_prot: Permissions
  *
- * Both ends of it are compared with the page cache before anything is changed,
- * the rest has to be settled. Nothing is mapped or unmapped, also if it fails.
+ * If the pages are known to others all of it is compared with the page cache
+ * before anything is changed. Else both ends are, the rest has to be settled.
+ * Nothing is mapped or unmapped, also if it fails.
  *
  * Context: domains_rwsem and iova_rwsem of @iopt are held for writing.
  * Return: 0; -EINVAL if a domain maps something else; -ENOMEM, also when the
@@ -223,6 +227,7 @@ int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 				  int iommu_prot)
 {
 	struct iopt_area *area;
+	bool later;
 	int rc;
 
 	lockdep_assert_held_write(&iopt->domains_rwsem);
@@ -240,38 +245,40 @@ int iommufd_liveupdate_adopt_area(struct io_pagetable *iopt,
 	if (rc)
 		goto err_free;
 
-	/* Shared with an IOAS that was restored before this one? */
-	rc = iommufd_liveupdate_pin_for(iopt, pages);
-	if (rc)
-		goto err_remove;
-
+	/* Without the mutex: others of the pages would have to wait for it */
+	later = iommufd_liveupdate_leave_for_later(iopt, pages);
+	if (later)
+		rc = iommufd_liveupdate_check_ends(area, pages);
+	else
+		rc = iommufd_liveupdate_check_domains(area, pages,
+						      iopt_area_index(area),
+						      iopt_area_last_index(area));
 	mutex_lock(&pages->mutex);
-	rc = iommufd_liveupdate_check_ends(area, pages);
 	if (rc)
 		goto err_unlock;
-	iommufd_liveupdate_start_pins(iopt, pages);
 	rc = iommufd_liveupdate_pin_area(pages, iopt_area_index(area),
 					 iopt_area_last_index(area));
 	if (rc)
-		goto err_unstart;
+		goto err_unlock;
 
 	area->storage_domain = xa_load(&iopt->domains, 0);
 	interval_tree_insert(&area->pages_node, &pages->domains_itree);
 	mutex_unlock(&pages->mutex);
 
-	area->liveupdate_unsettled = true;
-	area->liveupdate_next = iopt_area_index(area);
-	WRITE_ONCE(iopt->liveupdate_unsettled, iopt->liveupdate_unsettled + 1);
+	if (later) {
+		area->liveupdate_unsettled = true;
+		area->liveupdate_next = iopt_area_index(area);
+		WRITE_ONCE(iopt->liveupdate_unsettled,
+			   iopt->liveupdate_unsettled + 1);
+	}
 	kref_get(&pages->kref);
 	area->pages = pages;
 	return 0;
 
-err_unstart:
+err_unlock:
 	if (RB_EMPTY_ROOT(&pages->domains_itree.rb_root))
 		pages->liveupdate_unpinned = NULL;
-err_unlock:
 	mutex_unlock(&pages->mutex);
-err_remove:
 	interval_tree_remove(&area->node, &iopt->area_itree);
 err_free:
 	kfree(area);

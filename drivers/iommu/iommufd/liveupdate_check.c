@@ -13,6 +13,7 @@
 #include <linux/generic_pt/iommu.h>
 #include <linux/pagemap.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 
 #include "liveupdate.h"
 
@@ -103,13 +104,14 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 	if (!pt || !pt->ops->check_range)
 		return -EOPNOTSUPP;
 
-	/* One look at the table for all that is contiguous in memory */
+	/* One look at the table for all that is contiguous in memory, up to 1 GiB */
 	iommufd_liveupdate_run_init(&run);
 	for (; index <= last; index += run.npages) {
 		rc = iommufd_liveupdate_next_run(pages, index, last, &run);
 		if (rc)
 			break;
-		if (npages && page_to_phys(run.page) != pa + npages * PAGE_SIZE) {
+		if (npages && (page_to_phys(run.page) != pa + npages * PAGE_SIZE ||
+			       npages >= SZ_1G / PAGE_SIZE)) {
 			rc = pt->ops->check_range(pt, iova, pa,
 						  npages * PAGE_SIZE, prot,
 						  first, iopt_area_last_iova(area));
@@ -127,4 +129,31 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 		return rc;
 	return pt->ops->check_range(pt, iova, pa, npages * PAGE_SIZE, prot,
 				    first, iopt_area_last_iova(area));
+}
+
+/**
+ * iommufd_liveupdate_check_domains() - Compare all domains with the page cache
+ * @area:  Area to check, mapped in all domains of its table
+ * @pages: Its pages, of type IOPT_ADDRESS_FILE
+ * @index: First page to check, in units of PAGE_SIZE from the start of @pages
+ * @last:  Last page to check
+ *
+ * Context: As iommufd_liveupdate_check_range().
+ * Return: 0, or the first error of iommufd_liveupdate_check_range().
+ */
+int iommufd_liveupdate_check_domains(struct iopt_area *area,
+				     struct iopt_pages *pages,
+				     unsigned long index, unsigned long last)
+{
+	struct iommu_domain *domain;
+	unsigned long i;
+	int rc;
+
+	xa_for_each(&area->iopt->domains, i, domain) {
+		rc = iommufd_liveupdate_check_range(area, pages, domain, index,
+						    last);
+		if (rc)
+			return rc;
+	}
+	return 0;
 }

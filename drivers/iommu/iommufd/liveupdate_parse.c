@@ -152,7 +152,7 @@ iommufd_liveupdate_load_kho(const struct iommufd_liveupdate_array_ser *array,
 			    size_t size)
 {
 	return kho_block_array_restore(array->head, array->nr, size,
-				       GFP_KERNEL_ACCOUNT);
+				       GFP_KERNEL);
 }
 
 static int
@@ -182,7 +182,7 @@ iommufd_liveupdate_load_hwpts(struct iommufd_liveupdate_in *in,
 	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &ser, &nr);
 	if (rc)
 		return rc;
-	in->hwpt = kvzalloc_objs(*in->hwpt, nr, GFP_KERNEL_ACCOUNT);
+	in->hwpt = kvzalloc_objs(*in->hwpt, nr);
 	if (!in->hwpt) {
 		kvfree(ser);
 		return -ENOMEM;
@@ -211,7 +211,7 @@ iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
 	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &ser, &nr);
 	if (rc)
 		return rc;
-	in->pages = kvzalloc_objs(*in->pages, nr, GFP_KERNEL_ACCOUNT);
+	in->pages = kvzalloc_objs(*in->pages, nr);
 	if (!in->pages) {
 		kvfree(ser);
 		return -ENOMEM;
@@ -273,7 +273,7 @@ int iommufd_liveupdate_parse_ser(struct iommufd_liveupdate_in *in,
 	if (rc)
 		return rc;
 
-	in->file = kvzalloc_objs(*in->file, in->nr_files, GFP_KERNEL_ACCOUNT);
+	in->file = kvzalloc_objs(*in->file, in->nr_files);
 	if (!in->file)
 		return -ENOMEM;
 	return iommufd_liveupdate_validate(in);
@@ -283,7 +283,9 @@ int iommufd_liveupdate_parse_ser(struct iommufd_liveupdate_in *in,
  * iommufd_liveupdate_parse() - Read what the previous kernel handed over
  * @in: @data says where it is; the rest is filled
  *
- * KHO memory is freed as it is read, so this can be done only once.
+ * KHO memory is freed as it is read, so this can be done only once. What it is
+ * copied to is charged to nobody: that whoever happens to read it has reached a
+ * limit must not be what loses it.
  *
  * Return: 0; -EOPNOTSUPP for an unknown version, -EINVAL if malformed, -ENOMEM.
  */

@@ -203,15 +203,12 @@ static int iommufd_liveupdate_freeze_ioas(struct iommufd_ioas *ioas)
 		return rc;
 
 	rc = iopt_freeze(iopt);
+	if (rc == -EOPNOTSUPP)
+		pr_warn("IOAS %u: used by an emulated device\n", ioas->obj.id);
 	if (rc)
 		goto err_release;
 
-	/* Now that it is frozen these do not change either */
-	if (!xa_empty(&iopt->access_list)) {
-		pr_warn("IOAS %u: used by an emulated device\n", ioas->obj.id);
-		rc = -EOPNOTSUPP;
-		goto err_thaw;
-	}
+	/* Now that it is frozen this does not change either */
 	if (iopt->disable_large_pages) {
 		pr_warn("IOAS %u: large pages are disabled\n", ioas->obj.id);
 		rc = -EOPNOTSUPP;

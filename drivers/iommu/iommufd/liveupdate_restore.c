@@ -260,24 +260,27 @@ static int iommufd_liveupdate_hold_devices(struct iommufd_ctx *ictx,
 	return rc;
 }
 
-static int iommufd_liveupdate_respond(struct iommufd_ucmd *ucmd,
-				      struct iommufd_liveupdate_in_hwpt *hwpt)
+/* Has an IOAS that was restored before pages of this one? */
+static bool
+iommufd_liveupdate_shares_pages(const struct iommufd_liveupdate_in *in,
+				u32 index)
 {
-	struct iommu_hwpt_liveupdate_restore *cmd = ucmd->cmd;
+	u32 i;
 
-	cmd->out_hwpt_id = hwpt->hwpt_paging->common.obj.id;
-	cmd->out_ioas_id = hwpt->hwpt_paging->ioas->obj.id;
-	return iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	for (i = 0; i < in->nr_areas; i++)
+		if (in->area[i].ioas == index &&
+		    in->pages[in->area[i].pages].pages)
+			return true;
+	return false;
 }
 
-/* Restore the IOAS of @wanted with all its HWPTs, and tell the ids of @wanted */
-static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
+/* Restore the IOAS of @wanted with all its HWPTs */
+static int iommufd_liveupdate_build_ioas(struct iommufd_ctx *ictx,
 					 struct iommufd_liveupdate_in *in,
 					 struct iommufd_liveupdate_in_hwpt *wanted)
 {
 	struct iommufd_liveupdate_in_hwpt *end = in->hwpt + in->nr_hwpts;
 	struct iommufd_liveupdate_in_hwpt *hwpt;
-	struct iommufd_ctx *ictx = ucmd->ictx;
 	struct iommufd_ioas *ioas;
 	int rc;
 
@@ -285,6 +288,10 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 		if (hwpt->ioas == wanted->ioas &&
 		    iommu_liveupdate_domain_unclaimed(hwpt->key))
 			return -ENODEV;
+
+	/* Nothing of the pages may be left for later, on either side */
+	if (iommufd_liveupdate_shares_pages(in, wanted->ioas))
+		iommufd_liveupdate_settle_all(ictx);
 
 	ioas = iommufd_ioas_alloc(ictx);
 	if (IS_ERR(ioas))
@@ -322,14 +329,14 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 	if (rc)
 		goto err_hwpts;
 
-	rc = iommufd_liveupdate_respond(ucmd, wanted);
-	if (rc)
-		goto err_areas;
-
 	/* Nothing fails from here on */
-	iommufd_liveupdate_settle_later(&ioas->iopt);
+	iommufd_liveupdate_settle_later(ictx, &ioas->iopt);
 	for (hwpt = in->hwpt; hwpt != end; hwpt++) {
-		if (hwpt->ioas != wanted->ioas || !hwpt->hwpt_paging)
+		if (hwpt->ioas != wanted->ioas)
+			continue;
+		/* Before userspace can unmap anything, or destroy the HWPT */
+		iommu_liveupdate_end_absent(hwpt->key);
+		if (!hwpt->hwpt_paging)
 			continue;
 		iommufd_liveupdate_hold_devices(ictx, hwpt->hwpt_paging, true);
 		scoped_guard(mutex, &iommufd_liveupdate_incoming_lock) {
@@ -338,26 +345,22 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ucmd *ucmd,
 		}
 		iommufd_object_finalize(ictx, &hwpt->hwpt_paging->common.obj);
 	}
-	wanted->reported = true;
 	mutex_unlock(&ioas->mutex);
 
 	iommufd_object_finalize(ictx, &ioas->obj);
 	up_read(&ictx->ioas_creation_lock);
 	return 0;
 
-err_areas:
-	down_write(&ioas->iopt.domains_rwsem);
-	down_write(&ioas->iopt.iova_rwsem);
-	iommufd_liveupdate_abandon_areas(&ioas->iopt);
-	up_write(&ioas->iopt.iova_rwsem);
-	up_write(&ioas->iopt.domains_rwsem);
-	iommufd_liveupdate_put_unused_pages(in);
 err_hwpts:
 	hwpt = end;
 	while (hwpt != in->hwpt) {
 		hwpt--;
-		if (hwpt->ioas == wanted->ioas && hwpt->hwpt_paging)
+		if (hwpt->ioas != wanted->ioas)
+			continue;
+		if (hwpt->hwpt_paging)
 			iommufd_liveupdate_abort_hwpt(ictx, hwpt);
+		else
+			iommu_liveupdate_remember_domain(hwpt->key);
 	}
 err_ioas:
 	mutex_unlock(&ioas->mutex);
@@ -366,27 +369,18 @@ err_ioas:
 	return rc;
 }
 
-/**
- * iommufd_hwpt_liveupdate_restore() - IOMMU_HWPT_LIVEUPDATE_RESTORE
- * @ucmd: The command, &struct iommu_hwpt_liveupdate_restore
- *
- * Context: Takes iommufd_ctx::liveupdate_lock.
- * Return: 0 or the errnos of &struct iommu_hwpt_liveupdate_restore.
- */
-int iommufd_hwpt_liveupdate_restore(struct iommufd_ucmd *ucmd)
+static int
+iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
+				struct iommu_hwpt_liveupdate_restore *cmd)
 {
-	struct iommu_hwpt_liveupdate_restore *cmd = ucmd->cmd;
+	struct iommufd_liveupdate_in *in = ictx->liveupdate_in;
 	struct iommufd_liveupdate_in_hwpt *hwpt;
-	struct iommufd_liveupdate_in *in;
+	bool pending;
 	u32 i;
 	int rc;
 
-	if (cmd->flags)
-		return -EOPNOTSUPP;
+	lockdep_assert_held(&ictx->liveupdate_lock);
 
-	guard(mutex)(&ucmd->ictx->liveupdate_lock);
-
-	in = ucmd->ictx->liveupdate_in;
 	if (!in)
 		return -ENOTTY;
 
@@ -397,21 +391,53 @@ int iommufd_hwpt_liveupdate_restore(struct iommufd_ucmd *ucmd)
 		return -ENOENT;
 	hwpt = &in->hwpt[i];
 
-	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock) {
-		switch (hwpt->state) {
-		case IOMMUFD_LIVEUPDATE_PENDING:
-			break;
-		case IOMMUFD_LIVEUPDATE_RESTORED:
-			rc = iommufd_liveupdate_respond(ucmd, hwpt);
-			if (rc)
-				return rc;
-			if (hwpt->reported)
-				return -EEXIST;
-			hwpt->reported = true;
-			return 0;
-		case IOMMUFD_LIVEUPDATE_GONE:
-			return -ENOENT;
-		}
+	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock)
+		pending = hwpt->state == IOMMUFD_LIVEUPDATE_PENDING;
+	if (pending) {
+		rc = iommufd_liveupdate_build_ioas(ictx, in, hwpt);
+		if (rc)
+			return rc;
 	}
-	return iommufd_liveupdate_build_ioas(ucmd, in, hwpt);
+
+	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock) {
+		/* As soon as it can be seen it can be destroyed */
+		if (hwpt->state == IOMMUFD_LIVEUPDATE_GONE)
+			return -ENOENT;
+		cmd->out_hwpt_id = hwpt->hwpt_paging->common.obj.id;
+		cmd->out_ioas_id = hwpt->hwpt_paging->ioas->obj.id;
+	}
+	if (hwpt->reported)
+		return -EEXIST;
+	hwpt->reported = true;
+	return 0;
+}
+
+/**
+ * iommufd_hwpt_liveupdate_restore() - IOMMU_HWPT_LIVEUPDATE_RESTORE
+ * @ucmd: The command, &struct iommu_hwpt_liveupdate_restore
+ *
+ * Unlike other commands this one answers when the objects can be seen: whoever
+ * is behind the memory of the answer can take as long as he likes, and FINISH of
+ * the session waits for the lock. If it cannot be answered nothing is undone, it
+ * can be asked for again.
+ *
+ * Context: Takes iommufd_ctx::liveupdate_lock.
+ * Return: 0 or the errnos of &struct iommu_hwpt_liveupdate_restore.
+ */
+int iommufd_hwpt_liveupdate_restore(struct iommufd_ucmd *ucmd)
+{
+	struct iommu_hwpt_liveupdate_restore *cmd = ucmd->cmd;
+	int err;
+	int rc;
+
+	if (cmd->flags)
+		return -EOPNOTSUPP;
+
+	scoped_guard(mutex, &ucmd->ictx->liveupdate_lock)
+		rc = iommufd_liveupdate_restore_hwpt(ucmd->ictx, cmd);
+	if (rc && rc != -EEXIST)
+		return rc;
+
+	err = iommufd_ucmd_respond(ucmd, sizeof(*cmd));
+	return err ?: rc;
 }

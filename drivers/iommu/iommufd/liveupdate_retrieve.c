@@ -85,15 +85,6 @@ static void iommufd_liveupdate_put_files(struct iommufd_liveupdate_in *in)
 	}
 }
 
-static void iommufd_liveupdate_give_up(struct iommufd_liveupdate_in *in,
-				       const char *why)
-{
-	u32 i;
-
-	for (i = 0; i < in->nr_hwpts; i++)
-		iommu_liveupdate_give_up_domain(in->hwpt[i].key, why);
-}
-
 /*
  * Hold the memfds, so that the memory does not depend on who retrieves or
  * closes what, and in which order.
@@ -119,7 +110,8 @@ static int iommufd_liveupdate_get_files(struct iommufd_liveupdate_in *in,
 		}
 		/* It may have been moved or freed by now: the devices must stop */
 		if (!memfd_liveupdate_dma_held(file)) {
-			iommufd_liveupdate_give_up(in, "its memory was not held in place");
+			iommu_liveupdate_give_up_file(in->data,
+						      "its memory was not held in place");
 			rc = -EINVAL;
 			goto err_put;
 		}
@@ -147,7 +139,7 @@ int iommufd_liveupdate_take(struct iommufd_ctx *ictx,
 	int rc;
 
 	for (i = 0; i < in->nr_hwpts; i++) {
-		rc = iommu_liveupdate_set_owner(in->hwpt[i].key, ictx);
+		rc = iommu_liveupdate_set_owner(in->hwpt[i].key, in->data, ictx);
 		if (rc) {
 			pr_err("page table of the HWPT with token %llu: %pe\n",
 			       in->hwpt[i].token, ERR_PTR(rc));
@@ -215,13 +207,16 @@ err_fput:
 
 /**
  * iommufd_liveupdate_can_finish() - LUO can_finish of an iommufd
- * @args: @file and @retrieve_status are used
+ * @args: @file and @retrieve_status are used, @error is set
  *
  * Pins for what is restored have to be there before the first memfd lets go of
  * its folios, wherever that is in the session.
  *
+ * To finish is to say that the VM has come over. If it lost a mapping since RESTORE
+ * that is refused once, whoever found out about it. Who asks again knows.
+ *
  * Context: LUO session mutex held. Takes iommufd_ctx::liveupdate_lock.
- * Return: true
+ * Return: true, or false and @error is -EIO.
  */
 bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 {
@@ -233,7 +228,13 @@ bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 	ictx = args->file->private_data;
 	guard(mutex)(&ictx->liveupdate_lock);
 	iommufd_liveupdate_settle_all(ictx);
-	return true;
+
+	guard(mutex)(&iommufd_liveupdate_incoming_lock);
+	if (!ictx->liveupdate_lost)
+		return true;
+	ictx->liveupdate_lost = false;
+	args->error = -EIO;
+	return false;
 }
 
 /**
@@ -278,15 +279,12 @@ void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 				hwpt->hwpt_paging->liveupdate_in = NULL;
 		if (ictx)
 			iommu_liveupdate_clear_owner(hwpt->key, ictx);
-		/*
-		 * Also if it was restored: one of several devices may have
-		 * failed. The domain itself is the HWPT's then.
-		 */
-		iommu_liveupdate_discard_domain(hwpt->key);
 	}
-	/* Those it could not read of, before the memfds go */
-	if (in->error)
-		iommu_liveupdate_discard_file(args->serialized_data);
+	/*
+	 * Before the memfds go. Also what was restored: one of several devices may
+	 * have failed. The domain itself is the HWPT's then.
+	 */
+	iommu_liveupdate_discard_file(args->serialized_data);
 
 	for (i = 0; i < in->nr_pages; i++)
 		if (in->pages[i].pages)

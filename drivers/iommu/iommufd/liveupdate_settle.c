@@ -11,11 +11,17 @@
  * before a domain or an access comes or goes, before the IOAS is preserved
  * again, and at the latest by FINISH, after which the memfd lets go.
  *
+ * PFNs of pages are read from whichever area of them is found first. So while an
+ * area is not settled, all areas of its pages are of one IOAS, and who reads PFNs
+ * has all of the IOAS settled: RESTORE of an IOAS that shares pages with others
+ * settles those first, and leaves nothing of these pages for later.
+ *
  * Once an IOAS can be seen no area of it becomes unsettled. So whoever needs
  * settled areas settles them first and takes its locks then.
  *
  * An area that is not what the memfd holds comes from a damaged hand-over. It is
- * unmapped, which blocks the device there, and a line in the log says so.
+ * unmapped, which blocks the device there, and a line in the log says so. Whoever
+ * finishes the session learns it as well: FINISH fails, once.
  */
 #define pr_fmt(fmt) "iommufd: liveupdate: " fmt
 
@@ -72,33 +78,6 @@ out_end:
 	return rc < 0 ? rc : 0;
 }
 
-/**
- * iommufd_liveupdate_pin_for() - Pin what RESTORE of another IOAS left unpinned
- * @iopt:  Table that is to get areas of the pages
- * @pages: Pages to pin
- *
- * Not in one go: the other IOAS is in use.
- *
- * Return: 0, or -EINVAL if they are not what the memfd holds.
- */
-int iommufd_liveupdate_pin_for(struct io_pagetable *iopt,
-			       struct iopt_pages *pages)
-{
-	bool more;
-	int rc = 0;
-
-	do {
-		scoped_guard(mutex, &pages->mutex) {
-			more = pages->liveupdate_unpinned &&
-			       pages->liveupdate_unpinned != iopt;
-			if (more)
-				rc = iommufd_liveupdate_pin_some(pages);
-		}
-		cond_resched();
-	} while (more && !rc);
-	return rc;
-}
-
 static void iommufd_liveupdate_lose_area(struct io_pagetable *iopt,
 					 struct iopt_area *area, int error)
 {
@@ -107,6 +86,8 @@ static void iommufd_liveupdate_lose_area(struct io_pagetable *iopt,
 	pr_err_ratelimited("IOAS %u: IOVA %#lx to %#lx is not what its memfd holds, unmapped: %pe\n",
 			   ioas->obj.id, iopt_area_iova(area),
 			   iopt_area_last_iova(area), ERR_PTR(error));
+	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock)
+		iopt->liveupdate_ictx->liveupdate_lost = true;
 	iommufd_liveupdate_release_area(iopt, area, true);
 }
 
@@ -140,9 +121,8 @@ static void iommufd_liveupdate_settle_some(struct io_pagetable *iopt,
 					   struct iopt_area *area)
 {
 	struct iopt_pages *pages = area->pages;
-	struct iommu_domain *domain;
 	unsigned long index, last;
-	int rc = 0;
+	int rc;
 
 	lockdep_assert_held(&iopt->domains_rwsem);
 	lockdep_assert_held_write(&iopt->iova_rwsem);
@@ -159,13 +139,8 @@ static void iommufd_liveupdate_settle_some(struct io_pagetable *iopt,
 
 	last = min(iopt_area_last_index(area),
 		   area->liveupdate_next + SETTLE_PAGES - 1);
-	xa_for_each(&iopt->domains, index, domain) {
-		rc = iommufd_liveupdate_check_range(area, pages, domain,
-						    area->liveupdate_next,
-						    last);
-		if (rc)
-			break;
-	}
+	rc = iommufd_liveupdate_check_domains(area, pages,
+					      area->liveupdate_next, last);
 	mutex_unlock(&pages->mutex);
 
 	if (rc) {
@@ -233,26 +208,32 @@ void iommufd_liveupdate_init_iopt(struct io_pagetable *iopt)
 
 /**
  * iommufd_liveupdate_settle_later() - Start the worker
- * @iopt: Table that was restored
+ * @ictx: iommufd of the table
+ * @iopt: Table that was restored, not to be seen yet
  */
-void iommufd_liveupdate_settle_later(struct io_pagetable *iopt)
+void iommufd_liveupdate_settle_later(struct iommufd_ctx *ictx,
+				     struct io_pagetable *iopt)
 {
+	iopt->liveupdate_ictx = ictx;
 	queue_delayed_work(system_dfl_long_wq, &iopt->liveupdate_work,
 			   SETTLE_DELAY);
 }
 
 /**
  * iommufd_liveupdate_settle_all() - Settle every IOAS of an iommufd
- * @ictx: iommufd whose session is being finished
+ * @ictx: iommufd whose session is not finished
  *
  * An IOAS that is being destroyed has lost its last HWPT, and was settled then.
  *
- * Context: May sleep.
+ * Context: iommufd_ctx::liveupdate_lock is held, which keeps RESTORE from making
+ * more to settle. May sleep.
  */
 void iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx)
 {
 	struct iommufd_object *obj;
 	unsigned long index;
+
+	lockdep_assert_held(&ictx->liveupdate_lock);
 
 	xa_lock(&ictx->objects);
 	xa_for_each(&ictx->objects, index, obj) {

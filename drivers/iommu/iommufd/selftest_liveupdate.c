@@ -93,29 +93,46 @@ static void *mock_load_array(const struct iommufd_liveupdate_array_ser *array,
 	return copy;
 }
 
-/* Map in @to what @from maps in the area */
+/* Where another page of the area is to be mapped, or no address of a page */
+static unsigned long mock_mismatch(const struct iommu_test_cmd *cmd,
+				   struct iommufd_hwpt_paging *hwpt_paging,
+				   struct iopt_area *area)
+{
+	u32 flags = cmd->liveupdate_retrieve.flags;
+
+	if (flags & MOCK_FLAGS_LIVEUPDATE_MISMATCH)
+		return iopt_area_iova(area);
+	if ((flags & MOCK_FLAGS_LIVEUPDATE_MISMATCH_AT) &&
+	    cmd->liveupdate_retrieve.mismatch_hwpt_id ==
+		    hwpt_paging->common.obj.id)
+		return cmd->liveupdate_retrieve.mismatch_iova;
+	return ULONG_MAX;
+}
+
+/* Map in @to what @from maps in the area, but the last page of it at @mismatch */
 static int mock_copy_area(struct iommu_domain *to, struct iommu_domain *from,
-			  struct iopt_area *area, bool mismatch)
+			  struct iopt_area *area, unsigned long mismatch)
 {
 	unsigned long last = iopt_area_last_iova(area);
 	unsigned long iova = iopt_area_iova(area);
 	int rc;
 
 	for (; iova < last; iova += PAGE_SIZE) {
-		unsigned long source = mismatch ? last - PAGE_SIZE + 1 : iova;
+		unsigned long source = iova == mismatch ?
+					       last - PAGE_SIZE + 1 : iova;
 
 		rc = iommu_map(to, iova, iommu_iova_to_phys(from, source),
 			       PAGE_SIZE, area->iommu_prot, GFP_KERNEL_ACCOUNT);
 		if (rc)
 			return rc;
-		mismatch = false;
 	}
 	return 0;
 }
 
 /* What the core of the new kernel would find at the end of the hardware's tables */
 static struct iommu_domain *
-mock_copy_domain(struct iommufd_hwpt_paging *hwpt_paging, bool mismatch)
+mock_copy_domain(struct iommufd_hwpt_paging *hwpt_paging,
+		 const struct iommu_test_cmd *cmd)
 {
 	struct io_pagetable *iopt = &hwpt_paging->ioas->iopt;
 	struct iommu_domain *domain;
@@ -131,7 +148,7 @@ mock_copy_domain(struct iommufd_hwpt_paging *hwpt_paging, bool mismatch)
 	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
 	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
 		rc = mock_copy_area(domain, hwpt_paging->common.domain, area,
-				    mismatch);
+				    mock_mismatch(cmd, hwpt_paging, area));
 		if (rc) {
 			iommu_domain_free(domain);
 			return ERR_PTR(rc);
@@ -142,7 +159,8 @@ mock_copy_domain(struct iommufd_hwpt_paging *hwpt_paging, bool mismatch)
 
 /* Give the domains to the IOMMU core, as if the devices had been probed */
 static int mock_hand_over_domains(struct mock_session *session,
-				  struct iommufd_liveupdate_out *out, u32 flags)
+				  struct iommufd_liveupdate_out *out,
+				  const struct iommu_test_cmd *cmd)
 {
 	u32 i;
 	int rc;
@@ -150,17 +168,18 @@ static int mock_hand_over_domains(struct mock_session *session,
 	for (i = 0; i < out->nr_hwpts; i++) {
 		struct iommu_domain *domain;
 
-		domain = mock_copy_domain(out->hwpt[i].hwpt_paging,
-					  flags & MOCK_FLAGS_LIVEUPDATE_MISMATCH);
+		domain = mock_copy_domain(out->hwpt[i].hwpt_paging, cmd);
 		if (IS_ERR(domain))
 			return PTR_ERR(domain);
-		rc = iommu_liveupdate_test_hand_over(domain, &session->key[i]);
+		rc = iommu_liveupdate_test_hand_over(domain, session->in->data,
+						     &session->key[i]);
 		if (rc) {
 			iommu_domain_free(domain);
 			return rc;
 		}
 		session->in->hwpt[i].key = session->key[i];
-		if (!(flags & MOCK_FLAGS_LIVEUPDATE_UNBOUND))
+		if (!(cmd->liveupdate_retrieve.flags &
+		      MOCK_FLAGS_LIVEUPDATE_UNBOUND))
 			continue;
 		rc = iommu_liveupdate_test_add_device(session->key[i]);
 		if (rc)
@@ -171,7 +190,8 @@ static int mock_hand_over_domains(struct mock_session *session,
 
 /* As the jump, with the memfds that are still there */
 static int mock_jump(struct mock_session *session,
-		     struct iommufd_liveupdate_out *out, u32 flags)
+		     struct iommufd_liveupdate_out *out,
+		     const struct iommu_test_cmd *cmd)
 {
 	struct iommufd_liveupdate_in *in = session->in;
 	u32 i;
@@ -187,7 +207,7 @@ static int mock_jump(struct mock_session *session,
 	for (i = 0; i < in->nr_files; i++)
 		in->file[i] = get_file(out->file[i]);
 
-	return mock_hand_over_domains(session, out, flags);
+	return mock_hand_over_domains(session, out, cmd);
 }
 
 /* As LUO retrieve does */
@@ -265,16 +285,16 @@ static const struct file_operations mock_session_fops = {
 int iommufd_test_liveupdate_retrieve(struct iommufd_ucmd *ucmd)
 {
 	const u32 valid_flags = MOCK_FLAGS_LIVEUPDATE_UNBOUND |
-				MOCK_FLAGS_LIVEUPDATE_MISMATCH;
+				MOCK_FLAGS_LIVEUPDATE_MISMATCH |
+				MOCK_FLAGS_LIVEUPDATE_MISMATCH_AT;
 	struct iommu_test_cmd *cmd = ucmd->cmd;
-	u32 flags = cmd->liveupdate_retrieve.flags;
 	struct mock_session *session;
 	struct file *file;
 	int session_fd;
 	int fd;
 	int rc;
 
-	if (flags & ~valid_flags)
+	if (cmd->liveupdate_retrieve.flags & ~valid_flags)
 		return -EOPNOTSUPP;
 	if (!iommu_liveupdate_test_possible())
 		return -EBUSY;
@@ -294,7 +314,7 @@ int iommufd_test_liveupdate_retrieve(struct iommufd_ucmd *ucmd)
 		session = out ? mock_session_alloc(out->nr_hwpts) :
 				ERR_PTR(-EINVAL);
 		rc = IS_ERR(session) ? PTR_ERR(session) :
-				       mock_jump(session, out, flags);
+				       mock_jump(session, out, cmd);
 	}
 	if (IS_ERR(session))
 		goto err_put_session_fd;
@@ -351,4 +371,20 @@ int iommufd_test_liveupdate_bind(struct iommufd_ucmd *ucmd)
 	for (i = 0; i < in->nr_hwpts; i++)
 		iommu_liveupdate_test_remove_devices(in->hwpt[i].key);
 	return 0;
+}
+
+/**
+ * iommufd_test_liveupdate_can_finish() - IOMMU_TEST_OP_LIVEUPDATE_CAN_FINISH
+ * @ucmd: The command, to a retrieved iommufd
+ *
+ * Return: 0, or what finishing its session would fail with.
+ */
+int iommufd_test_liveupdate_can_finish(struct iommufd_ucmd *ucmd)
+{
+	struct liveupdate_file_op_args args = {
+		.file = ucmd->ictx->file,
+		.retrieve_status = 1,
+	};
+
+	return iommufd_liveupdate_can_finish(&args) ? 0 : args.error;
 }

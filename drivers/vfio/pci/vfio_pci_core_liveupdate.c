@@ -18,6 +18,7 @@
  */
 
 #include <linux/align.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/idr.h>
 #include <linux/kho/abi/vfio_pci.h>
@@ -451,6 +452,23 @@ void vfio_pci_core_liveupdate_stop(struct pci_dev *pdev)
 }
 EXPORT_SYMBOL_GPL(vfio_pci_core_liveupdate_stop);
 
+/*
+ * Who unbinds the driver holds the device lock and waits for us, so that there is
+ * no waiting for it. Others hold it for a moment, such as readers of sriov_numvfs.
+ */
+static int vfio_pci_liveupdate_reset(struct pci_dev *pdev)
+{
+	int ret, i;
+
+	for (i = 0; i < 10; i++) {
+		ret = pci_try_reset_function(pdev);
+		if (ret != -EAGAIN)
+			break;
+		fsleep(10 * USEC_PER_MSEC);
+	}
+	return ret;
+}
+
 /**
  * vfio_pci_core_liveupdate_quiesce - Stop a device nobody came for
  * @pdev: A device that came running from the previous kernel and is not open
@@ -466,8 +484,7 @@ void vfio_pci_core_liveupdate_quiesce(struct pci_dev *pdev)
 	vfio_pci_liveupdate_clear_msix(pdev);
 	vfio_pci_liveupdate_clear_msi(pdev);
 
-	/* Who unbinds the driver holds the device lock and waits for us */
-	ret = pci_try_reset_function(pdev);
+	ret = vfio_pci_liveupdate_reset(pdev);
 	if (ret)
 		pci_warn(pdev, "live update: stopped, not reset: %pe\n",
 			 ERR_PTR(ret));

@@ -280,6 +280,11 @@ VISIBLE_IF_KUNIT int vfio_pci_ser_validate(const void *buf, size_t len)
 }
 EXPORT_SYMBOL_IF_KUNIT(vfio_pci_ser_validate);
 
+/*
+ * It is read where it is, and taken from KHO only when it is known for what it
+ * should be: a damaged address can lead to memory of a user, which a device writes
+ * to and which is not ours to free. What is no description stays as it is.
+ */
 static void vfio_pci_incoming_restore(struct vfio_pci_incoming *incoming)
 {
 	struct folio *folio;
@@ -288,15 +293,20 @@ static void vfio_pci_incoming_restore(struct vfio_pci_incoming *incoming)
 	if (!kho_is_handed_over(incoming->data))
 		return;
 
+	/* How much memory there is shows when it is taken */
+	incoming->error = vfio_pci_ser_validate(phys_to_virt(incoming->data),
+						VFIO_PCI_SER_MAX);
+	if (incoming->error)
+		return;
+
+	incoming->error = -EINVAL;
 	folio = kho_restore_folio(incoming->data);
 	if (!folio)
 		return;
 
 	incoming->error = vfio_pci_ser_validate(folio_address(folio),
 						folio_size(folio));
-	if (incoming->error)
-		folio_put(folio);
-	else
+	if (!incoming->error)
 		incoming->ser = folio_address(folio);
 }
 
@@ -361,6 +371,12 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	ser = incoming->ser;
 
 	pdev = vfio_pci_ser_get_dev(ser);
+	if (!pdev && pci_liveupdate_gone(ser->segment, ser->rid)) {
+		pr_err("%04x:%02x:%02x.%d cannot be retrieved, it is gone\n",
+		       ser->segment, PCI_BUS_NUM(ser->rid), PCI_SLOT(ser->rid),
+		       PCI_FUNC(ser->rid));
+		return -ENODEV;
+	}
 	if (!pdev)
 		return -EPROBE_DEFER;
 
@@ -503,7 +519,8 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 		vdev->liveupdate.opened = false;
 		pci_liveupdate_done(vdev->pdev);
 	} else if (incoming && incoming->ser) {
-		pdev = vfio_pci_ser_get_dev(incoming->ser);
+		pdev = pci_liveupdate_finish(incoming->ser->segment,
+					     incoming->ser->rid);
 		if (pdev && pci_liveupdate_incoming(pdev))
 			vfio_pci_liveupdate_discard(pdev);
 	}

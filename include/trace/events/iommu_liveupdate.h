@@ -132,7 +132,7 @@ TRACE_EVENT(liveupdate_freeze,
 		  __entry->domains, __entry->devices)
 );
 
-/* A unit is pointed to its hand-over root, or to a page of zeroes */
+/* A unit is pointed to its hand-over root, to a page of zeroes, or stays off: 0 */
 TRACE_EVENT(liveupdate_switch_over,
 
 	TP_PROTO(u64 reg_phys, u64 root),

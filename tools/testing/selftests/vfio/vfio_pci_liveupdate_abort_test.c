@@ -286,13 +286,13 @@ static bool soon_quiet(void)
 {
 	int i;
 
-	for (i = 0; i < 200 && bus_master(); i++)
+	for (i = 0; i < 1000 && bus_master(); i++)
 		usleep(10000);
 	return !bus_master();
 }
 
 /* With nobody left the device is reset, and good for the next one. */
-TEST_F(killed, holding_everything)
+TEST_F_TIMEOUT(killed, holding_everything, TIMEOUT)
 {
 	struct whole_vmm vmm = { _metadata->name, -1 };
 	int i;
@@ -305,7 +305,7 @@ TEST_F(killed, holding_everything)
 }
 
 /* The agent has the session: to it the death of the VMM makes no difference. */
-TEST_F(killed, agent_has_session)
+TEST_F_TIMEOUT(killed, agent_has_session, TIMEOUT)
 {
 	struct whole_vmm vmm = { _metadata->name, self->sockets[1] };
 	struct refuse refuse;

@@ -26,6 +26,7 @@
 #include "liveupdate/sysfs.h"
 
 #define AER_INJECT	"/dev/aer_inject"
+#define TIMEOUT		120
 
 static char port_bdf[16];
 static const char *device_bdf;
@@ -70,7 +71,7 @@ static bool logged_soon(struct refuse *refuse, const char *what)
 {
 	int ms;
 
-	for (ms = 0; ms < 5000; ms += 10) {
+	for (ms = 0; ms < 25000; ms += 10) {
 		if (refuse_logged(refuse, what))
 			return true;
 		usleep(10000);
@@ -125,7 +126,7 @@ FIXTURE_TEARDOWN(error)
 	refuse_cleanup(&self->refuse);
 }
 
-TEST_F(error, does_not_reset_what_is_preserved)
+TEST_F_TIMEOUT(error, does_not_reset_what_is_preserved, TIMEOUT)
 {
 	struct refuse *refuse = &self->refuse;
 
@@ -142,7 +143,7 @@ TEST_F(error, does_not_reset_what_is_preserved)
 }
 
 /* It would have been reset. */
-TEST_F(error, resets_what_is_not)
+TEST_F_TIMEOUT(error, resets_what_is_not, TIMEOUT)
 {
 	struct refuse *refuse = &self->refuse;
 	u32 bars[PCI_STD_NUM_BARS];

@@ -139,25 +139,34 @@ static unsigned int sweep(struct __test_metadata *_metadata, struct vm *vm, enum
 	return failed;
 }
 
+/* All but marking, which allocates nothing, have something to fail. */
+static void sweep_ops(struct __test_metadata *_metadata, struct vm *vm,
+		      const struct way *way)
+{
+	unsigned int failed;
+	enum step op;
+
+	for (op = 0; op < NR_OPS; op++) {
+		failed = sweep(_metadata, vm, op, way);
+		EXPECT_TRUE(failed || op == OP_MARK) {
+			TH_LOG("%s: nothing failed", op_names[op]);
+		}
+	}
+	ASSERT_EQ(0, do_ops_before(vm, OP_SESSION));
+}
+
 static void sweep_all(struct __test_metadata *_metadata, struct run *run,
 		      const struct way *way)
 {
 	struct vm *vm = &run->refuse.vm;
 	struct footprint before;
-	unsigned int failed = 0;
-	enum step op;
 
 	/* Once for the caches */
-	for (op = 0; op < NR_OPS; op++)
-		failed += sweep(_metadata, vm, op, way);
-	EXPECT_LT(0, failed);
-	ASSERT_EQ(0, do_ops_before(vm, OP_SESSION));
+	sweep_ops(_metadata, vm, way);
 
 	run->kmemleak = kmemleak_start();
 	before = footprint_take();
-	for (op = 0; op < NR_OPS; op++)
-		sweep(_metadata, vm, op, way);
-	ASSERT_EQ(0, do_ops_before(vm, OP_SESSION));
+	sweep_ops(_metadata, vm, way);
 	ASSERT_TRUE(streaming_goes_on(&run->streaming));
 	expect_same_footprint(_metadata, &before, run->kmemleak);
 }

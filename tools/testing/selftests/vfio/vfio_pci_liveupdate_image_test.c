@@ -29,6 +29,9 @@
 #include "liveupdate/refuse.h"
 #include "liveupdate/sysfs.h"
 
+/* The whole of an image is read, and its checksum made, each time it is loaded. */
+#define TIMEOUT	300
+
 static const char *device_bdf;
 
 /* The old way to load: one page of nothing. */
@@ -92,7 +95,7 @@ static void expect_not_started(struct __test_metadata *_metadata,
 	EXPECT_EQ(0, refuse_dma(refuse));
 }
 
-TEST_F(image, says_nothing)
+TEST_F_TIMEOUT(image, says_nothing, TIMEOUT)
 {
 	memset(self->image.note, 'x', 4);
 	ASSERT_EQ(0, image_load(&self->image, CMDLINE_GOOD));
@@ -100,7 +103,7 @@ TEST_F(image, says_nothing)
 			   "the image does not say that it can take them over");
 }
 
-TEST_F(image, says_it_in_a_later_format)
+TEST_F_TIMEOUT(image, says_it_in_a_later_format, TIMEOUT)
 {
 	self->image.note[NOTE_FLAGS + 3] |= 0x80;
 	ASSERT_EQ(0, image_load(&self->image, CMDLINE_GOOD));
@@ -109,7 +112,7 @@ TEST_F(image, says_it_in_a_later_format)
 			   "the image does not say that it can take them over");
 }
 
-TEST_F(image, says_more_than_there_is)
+TEST_F_TIMEOUT(image, says_more_than_there_is, TIMEOUT)
 {
 	memset(self->image.note + NOTE_SIZE, 0x7f, sizeof(u32));
 	ASSERT_EQ(0, image_load(&self->image, CMDLINE_GOOD));
@@ -117,14 +120,14 @@ TEST_F(image, says_more_than_there_is)
 			   "the image does not say that it can take them over");
 }
 
-TEST_F(image, loaded_without_file)
+TEST_F_TIMEOUT(image, loaded_without_file, TIMEOUT)
 {
 	ASSERT_EQ(0, image_load_segments(0));
 	expect_not_started(_metadata, &self->refuse, "loaded by kexec_load(2)");
 	ASSERT_EQ(0, syscall(SYS_kexec_load, 0, 0, NULL, KEXEC_ARCH_DEFAULT));
 }
 
-TEST_F(image, returns)
+TEST_F_TIMEOUT(image, returns, TIMEOUT)
 {
 	int ret = image_load_segments(KEXEC_PRESERVE_CONTEXT);
 
@@ -135,7 +138,7 @@ TEST_F(image, returns)
 	ASSERT_EQ(0, syscall(SYS_kexec_load, 0, 0, NULL, KEXEC_ARCH_DEFAULT));
 }
 
-TEST_F(image, has_a_command_line)
+TEST_F_TIMEOUT(image, has_a_command_line, TIMEOUT)
 {
 	static const struct {
 		const char *cmdline;
@@ -156,7 +159,7 @@ TEST_F(image, has_a_command_line)
 }
 
 /* Nothing is wrong with the image, but with what has been done since preserve. */
-TEST_F(image, comes_after_a_change)
+TEST_F_TIMEOUT(image, comes_after_a_change, TIMEOUT)
 {
 	int iommufd = self->refuse.vm.iommu->iommufd;
 	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
@@ -200,7 +203,7 @@ static void bar_poke(u32 bar)
 }
 
 /* Nor with what has been done to the device. */
-TEST_F(image, comes_after_a_reset)
+TEST_F_TIMEOUT(image, comes_after_a_reset, TIMEOUT)
 {
 	u32 bar;
 
@@ -223,7 +226,7 @@ TEST_F(image, comes_after_a_reset)
 #endif
 
 /* Each thing that is handed over has to be known, in this version. */
-TEST_F(image, does_not_know_it_all)
+TEST_F_TIMEOUT(image, does_not_know_it_all, TIMEOUT)
 {
 	static const struct {
 		const char *name;

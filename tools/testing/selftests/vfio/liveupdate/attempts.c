@@ -45,11 +45,10 @@ static void say(struct nic *nic, const char *name, int ret)
 	control_info("attempt=%s nic=%u errno=%d", name, nic->id, -ret);
 }
 
-/* A file that is not there offers no way, nor does a driver for other devices. */
 static void must_refuse(struct nic *nic, const char *name, int ret)
 {
 	say(nic, name, ret);
-	if (ret != -EBUSY && ret != -EPERM && ret != -ENOENT && ret != -ENODEV)
+	if (ret != -EBUSY && ret != -EPERM)
 		control_fail(ret, "NIC %u: %s should have been refused",
 			     nic->id, name);
 }
@@ -74,13 +73,44 @@ static void still_ours(struct nic *nic, const char *name)
 	free(driver);
 }
 
+static void attempt_file(struct nic *nic, const char *name, const char *path,
+			 const char *text)
+{
+	must_refuse(nic, name, text_write(path, text));
+	still_ours(nic, name);
+}
+
+/* A file that is not there offers no way. */
+static void attempt_if_there(struct nic *nic, const char *name, const char *path,
+			     const char *text)
+{
+	if (access(path, F_OK))
+		say(nic, name, -errno);
+	else
+		attempt_file(nic, name, path, text);
+}
+
 static void attempt_attr(struct nic *nic, const char *attr, const char *text)
 {
 	char path[PATH_MAX];
 
 	snprintf_assert(path, sizeof(path), DEVICES "/%s/%s", nic->bdf, attr);
-	must_refuse(nic, attr, text_write(path, text));
-	still_ours(nic, attr);
+	attempt_file(nic, attr, path, text);
+}
+
+/* Only some have them, and vfio-pci has to be told to allow it. */
+static void attempt_vfs(struct nic *nic)
+{
+	char path[PATH_MAX];
+	int ret;
+
+	snprintf_assert(path, sizeof(path), DEVICES "/%s/sriov_numvfs", nic->bdf);
+	ret = text_write(path, "1");
+	if (ret == -ENOENT)
+		say(nic, "sriov_numvfs", ret);
+	else
+		must_refuse(nic, "sriov_numvfs", ret);
+	still_ours(nic, "sriov_numvfs");
 }
 
 /* Writes to config space; what is there has to stay as it is. */
@@ -142,16 +172,30 @@ static void attempt_config_all(struct nic *nic)
 	}
 }
 
+/* It does not want the device if it is for others. */
+static void attempt_bind(struct nic *nic, const char *driver)
+{
+	bool wants = !strcmp(driver, nic->ops->name);
+	char path[PATH_MAX], name[64];
+	int ret;
+
+	snprintf_assert(name, sizeof(name), "bind:%.40s", driver);
+	snprintf_assert(path, sizeof(path), DRIVERS "/%s/bind", driver);
+	ret = text_write(path, nic->bdf);
+	if (!wants && (ret == -ENODEV || (ret == -ENOENT && access(path, F_OK))))
+		say(nic, name, ret);
+	else
+		must_refuse(nic, name, ret);
+	still_ours(nic, name);
+}
+
 /* Each driver that is there, by its name and by telling it of the device. */
 static void attempt_driver(struct nic *nic, const char *driver)
 {
 	char path[PATH_MAX], name[64], ids[32];
 	int ret;
 
-	snprintf_assert(name, sizeof(name), "bind:%.40s", driver);
-	snprintf_assert(path, sizeof(path), DRIVERS "/%s/bind", driver);
-	must_refuse(nic, name, text_write(path, nic->bdf));
-	still_ours(nic, name);
+	attempt_bind(nic, driver);
 
 	/* This only adds to a list, and then tries all devices. */
 	snprintf_assert(name, sizeof(name), "new_id:%.40s", driver);
@@ -177,7 +221,7 @@ static void attempt_driver(struct nic *nic, const char *driver)
 		say(nic, name, ret);
 		snprintf_assert(name, sizeof(name), "override+bind:%.40s", driver);
 		snprintf_assert(path, sizeof(path), DRIVERS "/%s/bind", driver);
-		must_refuse(nic, name, text_write(path, nic->bdf));
+		attempt_if_there(nic, name, path, nic->bdf);
 		snprintf_assert(path, sizeof(path), DEVICES "/%s/driver_override",
 				nic->bdf);
 		must(text_write(path, "vfio-pci"), "set driver override back");
@@ -215,19 +259,16 @@ static void attempt_parents(struct nic *nic)
 			return;
 		snprintf_assert(name, sizeof(name), "remove:%.20s", bdf);
 		snprintf_assert(path, sizeof(path), DEVICES "/%s/remove", bdf);
-		must_refuse(nic, name, text_write(path, "1"));
-		still_ours(nic, name);
+		attempt_file(nic, name, path, "1");
 
 		snprintf_assert(name, sizeof(name), "reset_subordinate:%.20s", bdf);
 		snprintf_assert(path, sizeof(path), DEVICES "/%s/reset_subordinate",
 				bdf);
-		must_refuse(nic, name, text_write(path, "1"));
-		still_ours(nic, name);
+		attempt_file(nic, name, path, "1");
 
 		snprintf_assert(name, sizeof(name), "reset:%.20s", bdf);
 		snprintf_assert(path, sizeof(path), DEVICES "/%s/reset", bdf);
-		must_refuse(nic, name, text_write(path, "1"));
-		still_ours(nic, name);
+		attempt_if_there(nic, name, path, "1");
 	}
 }
 
@@ -248,8 +289,7 @@ static void attempt_slot(struct nic *nic)
 		    !strncmp(address, nic->bdf, strlen(address))) {
 			snprintf_assert(path, sizeof(path), SLOTS "/%.64s/power",
 					entry->d_name);
-			must_refuse(nic, "slot_power", text_write(path, "0"));
-			still_ours(nic, "slot_power");
+			attempt_if_there(nic, "slot_power", path, "0");
 		}
 		fclose(f);
 	}
@@ -288,7 +328,7 @@ static void attempt_all(struct nic *nic)
 	attempt_attr(nic, "remove", "1");
 	attempt_attr(nic, "reset", "1");
 	attempt_attr(nic, "enable", "0");
-	attempt_attr(nic, "sriov_numvfs", "1");
+	attempt_vfs(nic);
 	attempt_config_all(nic);
 	attempt_parents(nic);
 	attempt_slot(nic);

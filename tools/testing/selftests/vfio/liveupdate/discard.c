@@ -153,7 +153,7 @@ void new_kernel_discard(struct nic *nic)
 	do {
 		usleep(10000);
 		freed = mem_free() - free_before;
-	} while (freed < (s64)enough && now_ms() - start < 2000);
+	} while (freed < (s64)enough && now_ms() - start < FREE_MS);
 	control_info("freed_kib=%ld", freed / 1024);
 	if (freed < (s64)enough)
 		control_fail(0, "only %ld of %lu KiB became free", freed / 1024,

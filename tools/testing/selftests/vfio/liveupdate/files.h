@@ -47,18 +47,18 @@ static inline bool file_takes(const char *path, const char *text)
 	return ok;
 }
 
-/* Whether there is nothing to read in @path; no file is nothing. */
+/* Whether there is nothing to read in @path, which has to be there. */
 static inline bool file_is_empty(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	bool empty = true;
+	ssize_t len;
 	char c;
 
-	if (fd >= 0) {
-		empty = read(fd, &c, 1) <= 0;
-		close(fd);
-	}
-	return empty;
+	VFIO_ASSERT_GE(fd, 0, "%s\n", path);
+	len = read(fd, &c, 1);
+	VFIO_ASSERT_GE(len, 0, "%s\n", path);
+	close(fd);
+	return !len;
 }
 
 static inline void fd_send(int sock, int fd)

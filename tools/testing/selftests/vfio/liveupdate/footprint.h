@@ -46,6 +46,12 @@ static inline struct footprint footprint_take(void)
 	fp.free = number_of("/proc/vmstat", "nr_free_pages ") * getpagesize();
 	fp.pinned = number_of("/proc/self/status", "VmPin:");
 	fp.locked = number_of("/proc/self/status", "VmLck:");
+	/* What is not there is equal at any time. */
+	VFIO_ASSERT_GE(fp.iommu_pages, 0);
+	VFIO_ASSERT_GE(fp.slab, 0);
+	VFIO_ASSERT_GE(fp.free, 0);
+	VFIO_ASSERT_GE(fp.pinned, 0);
+	VFIO_ASSERT_GE(fp.locked, 0);
 	return fp;
 }
 
@@ -70,10 +76,13 @@ static inline struct footprint footprint_settle(const struct footprint *before)
 	return now;
 }
 
-/* KASAN keeps what is freed for a while, and kmemleak knows better. */
+/*
+ * KASAN keeps what is freed for a while, and kmemleak knows better. If it is off, or has
+ * switched itself off, it does not scan.
+ */
 static inline bool kmemleak_start(void)
 {
-	return file_takes(KMEMLEAK, "clear");
+	return file_takes(KMEMLEAK, "clear") && file_takes(KMEMLEAK, "scan");
 }
 
 static inline void kmemleak_show(void)
@@ -93,9 +102,9 @@ static inline void kmemleak_show(void)
 static inline bool kmemleak_clean(void)
 {
 	sleep(6);
-	file_takes(KMEMLEAK, "scan");
+	VFIO_ASSERT_TRUE(file_takes(KMEMLEAK, "scan"));
 	sleep(1);
-	file_takes(KMEMLEAK, "scan");
+	VFIO_ASSERT_TRUE(file_takes(KMEMLEAK, "scan"));
 	if (file_is_empty(KMEMLEAK))
 		return true;
 	kmemleak_show();

@@ -37,9 +37,22 @@ void session_retrieve(struct vmm_session *session)
 			   "retrieve session");
 }
 
+/* A mapping was lost: whoever finishes the session has to learn it, once. */
+static void session_finish_lost(struct vmm_session *session)
+{
+	int ret;
+
+	control_step("finish session that has lost a mapping");
+	ret = luo_session_finish(session->fd);
+	if (ret != -EIO)
+		control_fail(ret, "should have failed with -EIO");
+}
+
 void session_finish(struct vmm_session *session)
 {
 	control_mark("finish-begin");
+	if (vmm.lost)
+		session_finish_lost(session);
 	must(luo_session_finish(session->fd), "finish session");
 	control_mark("finish-end");
 	ksft_test_result_pass("the session can be finished\n");
@@ -69,6 +82,9 @@ static void nic_retrieve_memory(struct nic *nic)
 
 static int cdevs[MAX_NICS];
 
+/* Allocations: two objects of iommufd, the saved state, config space twice; not BARs */
+#define BIND_NEEDS	5
+
 static int nic_call_bind(struct nic *nic)
 {
 	return __vfio_device_bind_iommufd_id(cdevs[nic->id], nic->iommu->iommufd,
@@ -95,7 +111,7 @@ static void nic_restore(struct nic *nic)
 		return;
 	}
 
-	call_with_faults("restore HWPT", nic, nic_call_restore);
+	call_with_faults("restore HWPT", nic, nic_call_restore, 0);
 	if (nic->ioas_of->ioas_id != nic->ioas_id)
 		control_fail(0, "not in the IOAS of NIC %u", nic->ioas_of->id);
 	if (nic->ioas_of == nic && nic->iommufd_of != nic &&
@@ -137,7 +153,7 @@ void nics_retrieve(struct vmm_session *session)
 
 	pressure_apply(session, "retrieved");
 	while (session_nic_next(session, &nic))
-		call_with_faults("bind retrieved", nic, nic_call_bind);
+		call_with_faults("bind retrieved", nic, nic_call_bind, BIND_NEEDS);
 	control_mark("bind-end");
 	strangers_meet(session);
 
@@ -146,7 +162,7 @@ void nics_retrieve(struct vmm_session *session)
 	control_mark("restore-end");
 
 	while (session_nic_next(session, &nic))
-		call_with_faults("attach retrieved", nic, nic_call_attach);
+		call_with_faults("attach retrieved", nic, nic_call_attach, 0);
 	control_mark("attached");
 
 	while (session_nic_next(session, &nic)) {
@@ -373,10 +389,12 @@ static void nic_close_iommu(struct nic *nic)
 {
 	struct nic *next = nic + 1;
 
-	if (next < vmm.nics + vmm.nr_nics && next->iommufd_of != next)
+	if (next < vmm.nics + vmm.nr_nics && next->iommu &&
+	    next->iommu->iommufd == nic->iommu->iommufd)
 		free(nic->iommu);
 	else
 		iommu_cleanup(nic->iommu);
+	nic->iommu = NULL;
 }
 
 /*
@@ -386,7 +404,8 @@ static void nic_close_iommu(struct nic *nic)
 void nic_close(struct nic *nic)
 {
 	u16 before = nic_command_read(nic), after;
-	u64 free_before = mem_free(), enough = nic->first.size * 15 / 16;
+	u64 memory = nic->first.size + nic->left, enough = memory * 15 / 16;
+	u64 free_before = mem_free();
 	long long start;
 	s64 freed;
 
@@ -402,7 +421,7 @@ void nic_close(struct nic *nic)
 	do {
 		usleep(10000);
 		freed = mem_free() - free_before;
-	} while (freed < (s64)enough && now_ms() - start < 2000);
+	} while (freed < (s64)enough && now_ms() - start < FREE_MS);
 	control_info("freed_kib=%ld", freed / 1024);
 
 	control_step("close NIC %u", nic->id);
@@ -411,7 +430,7 @@ void nic_close(struct nic *nic)
 			     before, after);
 	if (freed < (s64)enough)
 		control_fail(0, "only %ld of %lu KiB became free", freed / 1024,
-			     nic->first.size / 1024);
+			     memory / 1024);
 }
 
 /* What comes back has to be good for everything: memory is added and taken away. */
@@ -431,6 +450,7 @@ void nics_end_main(struct vmm_session *session)
 	control_mark("blocked frames=%u", done);
 	ksft_test_result_pass("unmapped memory is out of reach\n");
 
+	strangers_remember(session);
 	if (session->first == vmm.nics)
 		bulk_unmap(vmm.nics);
 	while (session_nic_next(session, &nic)) {

@@ -33,7 +33,7 @@
 #define PRESENT		BIT_ULL(63)
 
 /* Where each page is, 0 if nowhere. Pages are mapped first; reading does no harm. */
-static u64 *pfns_read(void *vaddr, size_t size, bool touch)
+u64 *pfns_read(void *vaddr, size_t size, bool touch)
 {
 	size_t i, nr = size / SZ_4K;
 	u64 *pfns = malloc_assert(nr * sizeof(*pfns));

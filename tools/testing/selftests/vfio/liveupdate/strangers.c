@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <linux/iommufd.h>
+#include <linux/sizes.h>
 #include <linux/vfio.h>
 
 #include <libliveupdate.h>
@@ -157,11 +159,62 @@ void strangers_meet(struct vmm_session *session)
 	control_mark("strangers-late");
 }
 
+static u64 *vmm_pfns;		/* sorted */
+static size_t nr_vmm_pfns;
+
+static int pfn_cmp(const void *a, const void *b)
+{
+	const u64 *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void remember(struct stream_memory *mem)
+{
+	size_t i, nr = mem->size / SZ_4K;
+	u64 *pfns = pfns_read(mem->vaddr, mem->size, true);
+
+	vmm_pfns = realloc(vmm_pfns, (nr_vmm_pfns + nr) * sizeof(*vmm_pfns));
+	VFIO_ASSERT_NOT_NULL(vmm_pfns);
+	for (i = 0; i < nr; i++) {
+		if (pfns[i])
+			vmm_pfns[nr_vmm_pfns++] = pfns[i];
+	}
+	free(pfns);
+}
+
+/* Where the memory of the VMM is, as long as it has some */
+void strangers_remember(struct vmm_session *session)
+{
+	struct nic *nic = NULL;
+
+	if (!vmm.strangers)
+		return;
+	while (session_nic_next(session, &nic)) {
+		remember(&nic->first);
+		remember(&nic->second);
+	}
+	qsort(vmm_pfns, nr_vmm_pfns, sizeof(*vmm_pfns), pfn_cmp);
+}
+
+/* How many of the pages here were the VMM's. */
+static size_t count_vmm_pages(void *memory, size_t size)
+{
+	u64 *pfns = pfns_read(memory, size, false);
+	size_t i, n = 0;
+
+	for (i = 0; i < size / SZ_4K; i++)
+		n += !!bsearch(&pfns[i], vmm_pfns, nr_vmm_pfns, sizeof(*pfns), pfn_cmp);
+	free(pfns);
+	return n;
+}
+
 /* All is closed: memory that is free has nothing in it, and nobody can ask for it. */
 void strangers_stay(struct vmm_session *session)
 {
 	u64 left = mem_free(), size = 0, at;
 	u64 *memory;
+	size_t found;
 
 	if (!vmm.strangers)
 		return;
@@ -179,6 +232,12 @@ void strangers_stay(struct vmm_session *session)
 		control_fail(-errno, "mmap of %lu bytes", size);
 	if (madvise(memory, size, MADV_POPULATE_WRITE))
 		control_fail(-errno, "populate %lu bytes", size);
+	/* All memory is zero that comes this way: it has to be what the VMM had. */
+	found = count_vmm_pages(memory, size);
+	control_info("vmm_pages=%zu found=%zu", nr_vmm_pfns, found);
+	control_step("look for what the VMM had");
+	if (!found || found < nr_vmm_pfns / 2)
+		control_fail(0, "only %zu of its %zu pages turned up", found, nr_vmm_pfns);
 	for (at = 0; at < size / sizeof(*memory); at++) {
 		if (memory[at])
 			control_fail(0, "memory has %#lx in it", memory[at]);

@@ -215,6 +215,17 @@ static const char *frame_fault(struct stream *stream, u32 index,
 	return NULL;
 }
 
+/* Nothing was ever received into the buffer: it still has its mark. */
+static bool untouched(const struct stream *stream, u32 index, const void *buffer)
+{
+	const struct stream_buffer_mark *mark = buffer;
+
+	return le64_to_cpu(mark->magic) == BUFFER_MAGIC &&
+	       le32_to_cpu(mark->nic) == stream->nic &&
+	       le32_to_cpu(mark->index) == index &&
+	       le32_to_cpu(mark->run_id) == stream->run_id;
+}
+
 /**
  * stream_check() - Look at what should be the next frame.
  * @stream: what there was up to now; updated
@@ -231,12 +242,14 @@ bool stream_check(struct stream *stream, u32 index, const void *frame, u32 len)
 	__u64 seq = le64_to_cpu(f->seq);
 
 	if (fault) {
+		stream->cut += untouched(stream, index, frame);
 		if (stream->bad++ < 5)
 			ksft_print_msg("NIC %u: bad frame after %llu: %s (%u bytes, number %llu)\n",
 				       stream->nic, stream->last_seq, fault, len, seq);
 		return false;
 	}
 
+	stream->cut = 0;
 	stream->frames++;
 	if (stream->seen) {
 		stream->seen[index] = seq;

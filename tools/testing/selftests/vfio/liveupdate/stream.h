@@ -35,6 +35,7 @@ struct stream {
 	__u64 last_seq;
 	__u64 frames;		/* good ones */
 	__u64 bad;
+	__u64 cut;		/* of these since the last good one: nothing was written */
 	__u64 gaps;		/* numbers left out; the sender may have, too */
 
 	/* Of a drive, see stream_ask(). */

@@ -123,6 +123,7 @@ static void nic_let_go(struct nic *nic)
 	nic->device = NULL;
 	nic_irq_close(nic);
 	iommu_cleanup(nic->iommu);
+	nic->iommu = NULL;
 	stream_memory_close(&nic->first);
 	nic->first.vaddr = NULL;
 }

@@ -31,6 +31,9 @@
 
 #define FRAMES_FEW	64	/* of a drive: under way while reading goes on */
 
+/* What is only waited for: a busy machine takes its time. */
+#define FREE_MS		10000
+
 /* What is on a drive, by stage; the rest of it is for the first one. */
 #define NVME_FRAMES		32768ULL
 #define NVME_FRAMES_SECOND	1024
@@ -95,6 +98,7 @@ struct nic {
 	u32 dev_id;
 	u32 hwpt_id;
 	u32 ioas_id;
+	u64 left;			/* of memory in its IOAS, by others who are lost */
 
 	struct stream_memory first;	/* the ring, and its buffers */
 	struct stream_memory second;	/* more buffers, mapped later */
@@ -266,9 +270,12 @@ u64 mem_free(void);
 void agent_start(void);
 void agent_hand_over(void);
 void freeze_failures(void);
-int call_with_faults(const char *what, struct nic *nic, int (*call)(struct nic *nic));
+int call_with_faults(const char *what, struct nic *nic, int (*call)(struct nic *nic),
+		     unsigned int least);
 void strangers_come(struct vmm_session *session);
 void strangers_meet(struct vmm_session *session);
+void strangers_remember(struct vmm_session *session);
 void strangers_stay(struct vmm_session *session);
+u64 *pfns_read(void *vaddr, size_t size, bool touch);
 
 #endif /* SELFTESTS_VFIO_LIVEUPDATE_VMM_H */
