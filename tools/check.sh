@@ -18,8 +18,8 @@ EOF
 }
 
 # name | command | what it shows. What fails early is cheap. A step whose script
-# is not there is not listed.
-all_steps() {
+# cannot be run fails.
+steps() {
 	cat <<EOF
 series|tools/series/test.sh|tree, sync and export on a synthetic base
 judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
@@ -42,13 +42,6 @@ selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on 
 debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log (only when named: 10 minutes)
 debug-uapi|env DEBUG=1 tools/vm/uapi.sh|the uAPI there, with kmemleak (only when named)
 EOF
-}
-
-steps() {
-	local name cmd what
-	while IFS='|' read -r name cmd what; do
-		[[ ! -x $(grep -o 'tools/[^ ]*' <<<"$cmd") ]] || echo "$name|$cmd|$what"
-	done < <(all_steps)
 }
 
 # Kernels and guest programs as TAP
@@ -88,7 +81,8 @@ esac
 
 # What make exports for make run says nothing here.
 unset CASE RATE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
-unset DEVICES PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS
+unset DEVICES PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS DMAR2 LOG1
+unset TESTS ROUNDS STRESS SEED
 
 wanted=("$@")
 for w in "${wanted[@]}"; do
