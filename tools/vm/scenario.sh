@@ -22,7 +22,18 @@ esac
 DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 export DEBUG
-n=0 failed=0
+n=0 failed=0 child=
+
+# The machine goes with us. In the background it does not hear of ctrl-C.
+end()
+{
+	trap '' INT TERM HUP PIPE
+	[ -z "$child" ] || kill "$child" 2>/dev/null || :
+	[ -z "$child" ] || wait "$child" || :
+	exit "$1"
+}
+trap 'end 130' INT
+trap 'end 143' TERM HUP
 
 result()
 {
@@ -43,7 +54,10 @@ for CASE; do
 		continue
 	fi
 	status=0
-	"$vm_dir/run.sh" --out "$out" >/dev/null || status=$?
+	"$vm_dir/run.sh" --out "$out" >/dev/null &
+	child=$!
+	wait $child || status=$?
+	child=
 	[ $status -lt 128 ] || exit $status
 	if [ ! -s "$out/report.txt" ]; then
 		result "not ok" "$name: the machine did not run"
