@@ -10,9 +10,6 @@
 
 #include "judge.h"
 
-/* The watcher may take that long to notice what it did not expect. */
-#define NOTICE		200000000
-
 static const char *device_info(unsigned int nic, const char *key)
 {
 	char name[32];
@@ -75,7 +72,7 @@ static void judge_stopped(unsigned int nic)
 				   "reopen");
 	early = device_log(nic, streaming, stop);
 	late = device_log(nic, stop, reopen);
-	arrived = frames_arrived(nic, stop + NOTICE, reopen);
+	arrived = frames_arrived(nic, stop, reopen);
 	f = frame_log(nic, stop, reopen);
 
 	check(!early.strays && early.translations > 0, "device %u: up to %s %s "

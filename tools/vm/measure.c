@@ -374,7 +374,10 @@ unsigned int frame_holes(unsigned int nic, int64_t to)
 	return holes;
 }
 
-/* Frames of any stage that were first seen in memory in [from, to). */
+/*
+ * Frames of any stage that were sent, and first seen in memory, in [from, to). The
+ * watcher may notice late what came just before.
+ */
 unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to)
 {
 	unsigned int n = 0;
@@ -382,6 +385,6 @@ unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to)
 
 	for (i = 0; i < r->nr_sends; i++)
 		n += r->sends[i].nic == nic && r->sends[i].arrival &&
-		     within(r->sends[i].arrival, from, to);
+		     r->sends[i].time >= from && within(r->sends[i].arrival, from, to);
 	return n;
 }
