@@ -89,7 +89,13 @@ awk -v dir="$tmp/two" -v realtime=500000000000 '
 		}
 		for (i = 0; i < 1400; i++) printf "0x%x\tbuffer\t1\t1\t%d\n", 268435456 + i * 4096, i >>(dir "/pages.tsv")
 		root(4.005, "2000"); root(5.0, "2000")
-		printf "buffers_nic1_gen1\t32768\n" >>(dir "/counters.tsv")
+		# After the end of the session, into what is not mapped any more
+		for (i = 31745; i <= 31748; i++) {
+			trace(14.5 + i * 0.000002, sprintf("pci_nvme_read cid %d nsid 1 nlb 4 count 2048 lba 0x%x", i, (32768 + i - 1) * 4))
+			trace(14.5 + i * 0.000002, "vtd_dmar_fault sid 0x30 fault 6 addr 0x10200000000 write 1")
+		}
+		trace(15.05, "pci_cfg_write nvme 00:06.0 @0x4 <- 0x103"); trace(15.05, "pci_nvme_pci_reset PCI Function Level Reset")
+		printf "buffers_nic1_gen1\t32768\nbuffers_nic1_gen2\t1024\n" >>(dir "/counters.tsv")
 	}'
 sed -i 's/igb/igb,nvme/; s/legacy/second-stage/' "$tmp/two/run.tsv"
 for f in trace.log roots.tsv; do sort -o "$tmp/two/$f" "$tmp/two/$f"; done
@@ -179,6 +185,8 @@ good; edit '/attached/d' marks.tsv
 expect 1 "FAIL" "never attached"
 good; edit '/finish-end/d' marks.tsv
 expect 1 "FAIL" "never finished"
+good; edit '/restore-end/d' marks.tsv
+expect 1 "FAIL: each phase has a beginning and an end, but for restore" "the end of a phase is not there"
 good; edit '/mark\tdone/d' marks.tsv
 expect 1 "FAIL: the machine went" "the guest program did not end"
 good; edit 's/bad=0/bad=1/' marks.tsv
@@ -253,6 +261,15 @@ expect 1 "FAIL: device 1: cross-check" "the guest found less of the second devic
 good two; edit '/buffers_nic1/d' counters.tsv
 expect 1 "not those of all devices" "the watcher did not find the second device's buffers"
 
+good two; edit '/buffers_nic1_gen2/d' counters.tsv
+expect 1 "FAIL: device 1: a second memfd" "no second memfd of the second device"
+good two; edit '/sid 0x30/d' trace.log
+expect 1 "FAIL: device 1: the IOMMU blocked and reported it: 0" "the second device was not blocked after its unmap"
+good two; edit '/pci_nvme_pci_reset/d' trace.log
+expect 1 "FAIL: device 1: closed: device not reset, bus mastering off" "the second device was not reset on close"
+good two; edit '/nvme 00:06.0 @0x4 <- 0x103/d' trace.log
+expect 1 "FAIL: device 1: closed: device reset, bus mastering still on" "bus mastering of the second device left on"
+
 # The first one is a card with ATS, at bus 1 behind a port
 ats()
 {
@@ -316,6 +333,8 @@ refused; edit '/\tfail\t/d' marks.tsv
 expect 1 "FAIL: refused: no, it worked" "it was not refused"
 refused; edit '1200d' arrivals.tsv
 expect 1 "FAIL: the device goes on" "a frame lost around the refusal"
+refused; edit '/vtd_dmar_translate/d' trace.log
+expect 1 "FAIL: 0 translations up to then" "the device did no DMA at all"
 refused; edit 's/preserve=100/preserve=9/' marks.tsv
 expect 1 "FAIL: the device goes on" "the device stops after the refusal"
 refused; trace 3 "e1000e_core_ctrl_sw_reset Doing SW reset"

@@ -261,6 +261,8 @@ static void judge_refused(void)
 	      "the device goes on: %s frames received since, %s lost of %s",
 	      info("frames_after_failed_preserve"), count_of(f.lost),
 	      count_of(f.sent));
+	check(d.translations > 0, "%s translations up to then",
+	      count_of(d.translations));
 	check(d.faults + d.resets + d.master_clears + l.translation_off == 0,
 	      "undisturbed: %u faults, %u resets, bus mastering cleared %u times, "
 	      "translation off %u times", d.faults, d.resets, d.master_clears,

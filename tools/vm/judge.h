@@ -51,6 +51,7 @@ struct device {
 	char name[24];			/* as in DEVICES= */
 	enum device_kind kind;
 	int bdf;			/* bus, device, function; -1 unknown */
+	int rid;			/* by which the IOMMU knows it */
 	unsigned int moved;		/* how often it was somewhere else later */
 	unsigned int pm, exp, ats;	/* its capabilities, 0 if it has none */
 	int no_reset;			/* no way to, or one by D3 that QEMU takes for nothing */
@@ -163,7 +164,7 @@ struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);
 
 unsigned int frame_holes(unsigned int nic, int64_t to);
 unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to);
-void count_stage3(unsigned int *sent, unsigned int *found);
+void count_stage3(unsigned int nic, unsigned int *sent, unsigned int *found);
 int64_t bus_master_on(unsigned int nic, int64_t from);
 const char *splat(void);
 const char *guest_failure(void);
@@ -195,6 +196,7 @@ int came_back(unsigned int nic);
 void judge_partly(void);
 
 /* report.c */
+const char *span_missing(void);
 void report(const char *dir, const char *verdict, const char *listing);
 
 #endif /* LIVEUPDATE_JUDGE_H */

@@ -67,12 +67,13 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 	for (i = 0; i < r->nr_events; i++) {
 		const struct event *e = &r->events[i];
 		int in = within(e->time, from, to);
+		int id = e->kind == EV_CONFIG ? dev->bdf : dev->rid;
 
 		if (e->kind == EV_SW_RESET || e->kind == EV_RESET) {
 			resets += in && e->a == dev->kind;
 			continue;
 		}
-		if ((int)e->bdf != dev->bdf) {
+		if ((int)e->bdf != id) {
 			/* Reset events do not say of which device. */
 			if (!in || e->kind != EV_CONFIG || !(e->b & DEVCTL_FLR))
 				continue;
@@ -252,13 +253,13 @@ struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to)
 	return f;
 }
 
-void count_stage3(unsigned int *sent, unsigned int *found)
+void count_stage3(unsigned int nic, unsigned int *sent, unsigned int *found)
 {
 	size_t i;
 
 	*sent = *found = 0;
 	for (i = 0; i < r->nr_sends; i++) {
-		if (r->sends[i].stage != STAGE_PROVOKED)
+		if (r->sends[i].nic != nic || r->sends[i].stage != STAGE_PROVOKED)
 			continue;
 		*sent += r->sends[i].accepted;
 		*found += !!r->sends[i].arrival;

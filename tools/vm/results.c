@@ -387,7 +387,7 @@ static void parse_devices(struct results *r)
 			 (int)strcspn(p, ","), p);
 		d->kind = !strncmp(p, "nvme", 4) ? DEV_NVME :
 			  !strncmp(p, "virtio", 6) ? DEV_VIRTIO : DEV_E1000;
-		d->bdf = -1;
+		d->bdf = d->rid = -1;
 		p += strcspn(p, ",");
 		p += *p == ',';
 	}
@@ -411,6 +411,9 @@ static void parse_places(struct results *r)
 		d = &r->dev[nic];
 		if (d->bdf < 0) {
 			d->bdf = bdf_pack(bus, dev, fn);
+			/* A PCIe-to-PCI bridge asks in its own name. */
+			d->rid = strcmp(setting("place"), "pci-bridge") ? d->bdf :
+									  d->bdf & 0xff00;
 			d->pm = pm;
 			d->exp = exp;
 			p = strstr(r->marks[i].text, " ats=");

@@ -23,6 +23,11 @@ DEBUG=${DEBUG:-}
 [ "$DEBUG" != 0 ] || DEBUG=
 export DEBUG
 n=0 failed=0 child=
+figures="frames_sent frames_refused frames_before frames_in_blackout frames_after
+	frames_lost longest_gap_ms longest_latency_ms blackout_ms preserve freeze jump
+	boot retrieve restore attach finish iommu_faults provoked_faults device_resets
+	bus_master_clears decode_clears d3_entries translation_off remapping_off
+	translations translations_outside"
 
 # The machine goes with us. In the background it does not hear of ctrl-C.
 end()
@@ -72,6 +77,20 @@ for CASE; do
 	done <<EOF
 $(grep -E '^  (ok|FAIL)  ' "$out/report.txt")
 EOF
+	# What has all phases has a figure for each, and so on
+	case $CASE in
+	main|twice)
+		missing=$(grep -o '"[a-z0-9_]*": null' "$out/report.json" | tr '\n' ' ')
+		for key in $figures; do
+			grep -q "\"$key\": [0-9]" "$out/report.json" ||
+				missing="$missing$key "
+		done
+		if [ -z "$missing" ]; then
+			result ok "$name: the report has all figures"
+		else
+			result "not ok" "$name: the report lacks $missing"
+		fi ;;
+	esac
 	# The exit status and the lines must say the same.
 	[ $((status != 0)) = $bad ] || result "not ok" "$name: exit status $status"
 done
