@@ -117,11 +117,12 @@ off)		unsafe=iommufd.allow_unsafe_interrupts=1 ;;
 esac
 
 # KASAN needs more memory, and its shadow would make the default scratch area
-# of KHO bigger than the machine.
-memory_mb=${MEMORY:-2048} scratch= timeout=$((240 * jumps))
+# of KHO bigger than the machine. A run takes half a minute, or many times that on a
+# host that has other things to do.
+memory_mb=${MEMORY:-2048} scratch= timeout=$((600 * jumps))
 if [ -n "$DEBUG" ]; then
 	if [ $config = base ]; then config=base-debug; else config=debug; fi
-	memory_mb=${MEMORY:-3072} timeout=$((300 * jumps))
+	memory_mb=${MEMORY:-3072} timeout=$((900 * jumps))
 	scratch="kho_scratch=128M,768M,64M page_poison=1"
 fi
 # q35 puts at most 2 GiB below the hole when there is more than 2.75 GiB.
