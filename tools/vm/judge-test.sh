@@ -122,10 +122,11 @@ good()
 	cp -r "$tmp/${1:-good}" "$tmp/run"
 }
 
-# trace SECONDS TEXT: add a line to the trace.
+# trace SECONDS TEXT: a line of the trace, in order of time.
 trace()
 {
 	echo "42@$((501000 + $1)).000001:$2" >>"$tmp/run/trace.log"
+	sort -s -o "$tmp/run/trace.log" "$tmp/run/trace.log"
 }
 
 # mark MILLISECONDS KIND TEXT: what the guest program says. In order of time.
@@ -157,10 +158,8 @@ expect 1 "FAIL: 1 IOMMU faults" "a fault in the blackout"
 good; trace 5 "vtd_dmar_fault sid 0x28 fault 6 addr 0x10000000000 write 1"
 expect 0 "igb: pass" "a fault of another device"
 good; trace 5 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
-sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
 expect 1 "FAIL: bus mastering cleared 1" "bus mastering cleared"
 good; trace 5 "pci_cfg_write igb 00:04.0 @0x4 <- 0x105"
-sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
 expect 1 "FAIL: memory decoding cleared 1" "memory decoding cleared"
 good; trace 5 "pci_cfg_write igb 00:04.0 @0x44 <- 0x3"
 expect 1 "FAIL: sent to D3 1" "sent to D3"
@@ -168,6 +167,10 @@ good; trace 5 "pci_cfg_write igb 00:04.0 @0xa8 <- 0x8000"
 expect 1 "FAIL: 1 device resets" "a function-level reset"
 good; trace 5 "e1000e_core_ctrl_sw_reset Doing SW reset"
 expect 1 "FAIL: 1 device resets" "a reset by register"
+good; trace 5 "pci_cfg_write igb 00:04.0 @0x10 <- 0xffffffff"
+expect 1 "FAIL: enumerated quietly: 1 config writes up to retrieving, the first one to 0x10" "a BAR was sized"
+good; trace 5 "pci_cfg_write igb 00:04.0 @0xaa <- 0xf"; trace 5 "pci_cfg_write igb 00:04.0 @0x110 <- 0x1"
+expect 0 "0 config writes up to retrieving, and 2 to status" "status that was cleared"
 good; trace 5 "vtd_dmar_enable enable 0"
 expect 1 "FAIL: translation switched off 1" "translation off"
 good; trace 5 "vtd_ir_enable enable 0"
@@ -368,7 +371,7 @@ good two; trace 5 "e1000e_cb_qdev_reset_hold E1000E qdev reset hold"
 expect 1 "FAIL: device 0, igb" "the card was reset"
 good two; trace 5 "vtd_dmar_fault sid 0x30 fault 6 addr 0x10000000000 write 1"
 expect 1 "FAIL: device 1, nvme" "a fault of the second device"
-good two; trace 5 "pci_cfg_write nvme 00:06.0 @0x4 <- 0x103"; sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+good two; trace 5 "pci_cfg_write nvme 00:06.0 @0x4 <- 0x103"
 expect 1 "bus mastering cleared 1 times" "bus mastering of the second device cleared"
 good two; trace 5 "pci_cfg_write nvme 00:06.0 @0x64 <- 0x3"
 expect 1 "D3 1" "the second device sent to D3"
@@ -437,6 +440,7 @@ ats()
 	edit 's/00:04\.0/01:00.0/; s/exp=0xa0/& ats=0x100/' marks.tsv
 	edit 's/00:04\.0/01:00.0/' roots.tsv
 	edit 's/00:04\.0/01:00.0/; s/sid 0x20/sid 0x100/' trace.log
+	echo "42@501000.500000:pci_cfg_write pcie-root-port 00:04.0 @0x4 <- 0x107" >>"$tmp/run/trace.log"
 	echo "42@501000.600000:pci_cfg_write virtio-net-pci 01:00.0 @0x106 <- 0x8000" >>"$tmp/run/trace.log"
 	echo "42@501014.990000:virtio_set_status vdev 0x1 val 0" >>"$tmp/run/trace.log"
 	[ "$1" = none ] || echo "42@50100$1:vtd_inv_desc invalidate desc type device high 0x7ffffffffffff001 low 0x10000000003" >>"$tmp/run/trace.log"
@@ -454,10 +458,27 @@ ats 5.990000; edit '/vtd_inv_desc/s/0x10000000003/0x20000000003/' trace.log
 expect 1 "device TLB flushed 0 times" "the TLB of another device was flushed"
 ats 5.990000; edit '/vtd_inv_desc/s/0x7ffffffffffff001/0x10000000000/' trace.log
 expect 1 "device TLB flushed 0 times" "a page of the device TLB was flushed"
-ats 5.990000; trace 5 "pci_cfg_write virtio-net-pci 01:00.0 @0x106 <- 0x0"; sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+ats 5.990000; trace 5 "pci_cfg_write virtio-net-pci 01:00.0 @0x106 <- 0x0"
 expect 1 "FAIL: device 0: ATS is off, turned off 1 times" "ATS was turned off"
 ats 5.990000; edit '/@0x106/d; /vtd_inv_desc/d' trace.log
 expect 1 "FAIL: device 0: ATS is off, turned off 0 times" "ATS was never on"
+
+# The card is behind a port, which has to let its DMA through
+port()
+{
+	good; printf 'place\tport\n' >>"$tmp/run/run.tsv"
+	[ "$1" = none ] || trace 0 "pci_cfg_write pcie-root-port 00:1c.0 @0x4 <- 0x$1"
+}
+port 107
+expect 0 "1 ports: bus mastering cleared 0 times, off at 0 of them" "a port that stays as it is"
+port 107; trace 4 "pci_cfg_write pcie-root-port 00:1c.0 @0x4 <- 0x103"; trace 5 "pci_cfg_write pcie-root-port 00:1c.0 @0x4 <- 0x107"
+expect 1 "FAIL: 1 ports: bus mastering cleared 1 times, off at 0" "bus mastering of a port cleared for a while"
+port 103
+expect 1 "FAIL: 1 ports: bus mastering cleared 0 times, off at 1" "bus mastering of a port never on"
+port 107; trace 5 "pci_cfg_write pcie-root-port 00:1c.0 @0x3e <- 0x43"
+expect 1 "1 resets of the bus below" "a reset of the bus below a port"
+port none
+expect 1 "FAIL: 0 ports" "a port that is not there"
 
 # What the log has to say
 good; printf 'log2\tthe hardware wins\n' >>"$tmp/run/run.tsv"
@@ -540,7 +561,7 @@ unplugged --pull
 expect 0 "contained as expected" "a device that was pulled out"
 unplugged --button
 expect 1 "FAIL: device 0: bus mastering on before it went" "one that runs when its slot is switched off"
-unplugged --button; trace 13 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"; sort -o "$tmp/run/trace.log" "$tmp/run/trace.log"
+unplugged --button; trace 13 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
 expect 0 "the button of its slot pressed, gone" "one that is stopped first"
 unplugged --pull; edit '/deleted0/d' marks.tsv
 expect 1 "FAIL: device 0: pulled out of its slot, it is still there" "one that QEMU still has"

@@ -67,6 +67,7 @@ enum event_kind {
 	EV_TRANSLATE,		/* bdf, a = iova, b = gpa */
 	EV_DEV_TLB,		/* bdf, what it has cached is invalid; a = address and size */
 	EV_CONFIG,		/* bdf, a = offset, b = value */
+	EV_BRIDGE,		/* the same of a port or bridge */
 	EV_SW_RESET,		/* by a register of the device; a = its kind */
 	EV_RESET,		/* any other way; likewise */
 	EV_NVME_DONE,		/* a = status */
@@ -121,6 +122,18 @@ struct device_log {
 	uint64_t first_fault, first_stray;
 };
 
+/* All ports of the machine: there are none but those above devices that stream. */
+struct port_log {
+	unsigned int ports, off;	/* off: at the end without bus mastering */
+	unsigned int master_clears, resets;
+};
+
+/* Config writes to one device, but for those that nothing comes of. */
+struct config_log {
+	unsigned int writes, harmless;
+	unsigned int first;	/* register */
+};
+
 /* ATS of one device. A flush is one of all that it has cached. */
 struct ats_log {
 	int on;			/* at the end */
@@ -158,6 +171,8 @@ static inline int within(int64_t time, int64_t from, int64_t to)
 /* All over [from, to). */
 struct device_log device_log(unsigned int nic, int64_t from, int64_t to);
 struct iommu_log iommu_log(int64_t from, int64_t to);
+struct port_log port_log(int64_t from, int64_t to);
+struct config_log config_log(unsigned int nic, int64_t from, int64_t to);
 struct ats_log ats_log(unsigned int nic, int64_t from, int64_t to);
 struct nvme_log nvme_log(int64_t from, int64_t to);
 struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);

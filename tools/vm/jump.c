@@ -207,6 +207,42 @@ static void judge_ats(unsigned int nic, int64_t to)
 	      l.cleared, l.flushes, early.flushes);
 }
 
+/* DMA has to come through the ports above, too. */
+static void judge_ports(int64_t from, int64_t to)
+{
+	struct port_log l = port_log(from, to);
+	const char *place = setting("place");
+	int wanted = *place && strcmp(place, "root");
+
+	if (!wanted && !l.ports)
+		return;
+	check(l.ports && !l.off && !l.master_clears && !l.resets,
+	      "%u ports: bus mastering cleared %u times, off at %u of them at the end; "
+	      "%u resets of the bus below", l.ports, l.master_clears, l.off, l.resets);
+}
+
+/* Whoever enumerates a device that runs must not try out its registers. */
+static void judge_quiet(void)
+{
+	unsigned int n, writes = 0, harmless = 0, first = 0;
+	char where[32] = "";
+
+	if (!starting || !retrieve_begin)
+		return;		/* said elsewhere */
+	for (n = 0; n < preserved(); n++) {
+		struct config_log l = config_log(n, starting, retrieve_begin);
+
+		if (!writes)
+			first = l.first;
+		writes += l.writes;
+		harmless += l.harmless;
+	}
+	if (writes)
+		snprintf(where, sizeof(where), ", the first one to %#x", first);
+	check(!writes, "enumerated quietly: %u config writes up to retrieving%s, and %u "
+	      "to status and extended capabilities", writes, where, harmless);
+}
+
 /* Up to when the live update must not be noticed by a device. */
 static int64_t undisturbed_to(unsigned int nic)
 {
@@ -242,6 +278,8 @@ void judge_jump(int64_t from, unsigned int frames)
 	} else {
 		judge_preserved(&d, &l, &f);
 	}
+	judge_ports(from, to);
+	judge_quiet();
 	judge_drives(from, to);
 	for (n = 0; n < preserved(); n++)
 		if (vmm_mark(n, "attached"))
