@@ -537,6 +537,40 @@ partly none boot 0
 expect 1 "FAIL: device 0: from then on" "what did not come back is not blocked"
 partly 0 boot 1; edit '1200d' arrivals.tsv
 expect 1 "FAIL: device 0, igb" "what came back has lost a frame"
+partly 0 boot 1; mark 6050 info nic0_cut=1
+expect 1 "FAIL: device 0: 1 frames reported that it could not write" "what came back has reported one that is not there"
+
+# What does not come back is blocked at 5.0 s, before user space is up
+blocked()
+{
+	partly none boot 0
+	edit '2000,$d' arrivals.tsv
+	edit '/@50100[5-9][.0-9]*:vtd_dmar_translate/d; /@50101[.0-9]*:vtd_dmar_translate/d' trace.log
+	mark 15050 mark quiet
+}
+fault="vtd_dmar_fault sid 0x20 fault 2 addr 0x10000000000 write 1"
+blocked; trace 6 "$fault"
+expect 0 "device 0: blocked, bus mastering on, 1 faults" "its DMA is blocked and reported"
+blocked; trace 5 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
+expect 0 "device 0: blocked, bus mastering off, 0 faults" "its bus mastering is off"
+blocked
+expect 1 "FAIL: device 0: blocked, bus mastering on, 0 faults" "it has died by itself"
+blocked; trace 6 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
+expect 1 "FAIL: device 0: blocked, bus mastering on, 0 faults" "it is stopped after user space is up"
+blocked; trace 6 "$fault"; mark 6050 info nic0_cut=33
+expect 0 "device 0: 33 frames reported that it could not write, 33 faults" "frames reported that it could not write"
+blocked; trace 6 "$fault"; mark 6050 info nic0_cut=34
+expect 1 "FAIL: device 0: 34 frames reported that it could not write, 33 faults" "more of them than faults"
+finished()
+{
+	partly none finish 0
+	edit 's/\t0\t3\t/\t0\t2\t/' sends.tsv
+	mark 15050 mark quiet
+}
+finished
+expect 0 "contained as expected" "it is stopped by FINISH"
+finished; mark 6050 info nic0_cut=1
+expect 1 "FAIL: device 0: 1 frames reported that it could not write" "one that runs up to FINISH has reported a frame that is not there"
 partly 0 boot 1; printf 'damage\tx\nlog2\tLinux\n' >>"$tmp/run/run.tsv"
 expect 1 "FAIL: damage done: unknown" "nothing was damaged"
 partly 0 boot 1; printf 'guest\t--forge\n' >>"$tmp/run/run.tsv"
