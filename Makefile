@@ -6,7 +6,7 @@
 BUILD   ?= $(CURDIR)/build
 KERNEL  ?=
 CASE    ?= main
-RATE    ?= 500
+RATE    ?=
 ACCEL   ?=
 DEBUG   ?=
 MODE    ?= legacy

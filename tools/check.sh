@@ -18,8 +18,8 @@ EOF
 }
 
 # name | command | what it shows. What fails early is cheap. A step whose script
-# is not there is not listed.
-all_steps() {
+# cannot be run fails.
+steps() {
 	cat <<EOF
 series|tools/series/test.sh|tree, sync and export on a synthetic base
 judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
@@ -42,13 +42,6 @@ selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on 
 debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log (only when named: 10 minutes)
 debug-uapi|env DEBUG=1 tools/vm/uapi.sh|the uAPI there, with kmemleak (only when named)
 EOF
-}
-
-steps() {
-	local name cmd what
-	while IFS='|' read -r name cmd what; do
-		[[ ! -x $(grep -o 'tools/[^ ]*' <<<"$cmd") ]] || echo "$name|$cmd|$what"
-	done < <(all_steps)
 }
 
 # Kernels and guest programs as TAP
@@ -88,7 +81,8 @@ esac
 
 # What make exports for make run says nothing here.
 unset CASE RATE DEBUG MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
-unset DEVICES PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS
+unset DEVICES PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS DMAR2 LOG1
+unset TESTS ROUNDS STRESS SEED
 
 wanted=("$@")
 for w in "${wanted[@]}"; do
@@ -106,6 +100,39 @@ want() {
 }
 
 mkdir -p "$build/check"
+# One CPU is enough for these, and they need no kernel: they run beside what comes first.
+beside="series identity"
+
+# Each step is a process group of its own, which is ended as a whole. What it prints goes
+# to a file: nothing that cleans up after itself dies because nobody reads it any more.
+declare -A child begun
+start() {
+	begun[$1]=$SECONDS
+	: >"$build/check/$1.log"
+	setsid env --default-signal=INT,QUIT $2 </dev/null >"$build/check/$1.log" 2>&1 &
+	child[$1]=$!
+}
+
+stop() {
+	local pid
+
+	trap '' INT TERM HUP PIPE
+	for pid in "${child[@]}"; do
+		kill -- "-$pid" 2>/dev/null || :
+	done
+	[[ -z $reader ]] || kill "$reader" 2>/dev/null || :
+	wait 2>/dev/null
+	exit "$1"
+}
+reader=
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
+trap 'stop 141' PIPE
+
+while IFS='|' read -r name cmd what; do
+	[[ " $beside " != *" $name "* ]] || ! want "$name" || start "$name" "$cmd"
+done < <(steps)
+
 passed=0 failed=0 skipped=0
 bad=()
 begin=$SECONDS
@@ -117,9 +144,19 @@ while IFS='|' read -r name cmd what <&3; do
 	want "$name" || continue
 	log=$build/check/$name.log
 	echo "# [$i/$total] $name: $what"
-	start=$SECONDS
 	rc=0
-	$cmd </dev/null 2>&1 | tee "$log" || rc=${PIPESTATUS[0]}
+	if [[ -n ${child[$name]-} ]]; then
+		wait "${child[$name]}" || rc=$?
+		cat "$log"
+	else
+		start "$name" "$cmd"
+		tail -n +1 -s 0.2 -f --pid="${child[$name]}" "$log" &
+		reader=$!
+		wait "${child[$name]}" || rc=$?
+		wait "$reader" || :
+		reader=
+	fi
+	unset "child[$name]"
 	p=$(grep -cE '^ok .*' "$log" || true)
 	s=$(grep -ciE '^ok .*# *skip' "$log" || true)
 	f=$(grep -cE '^not ok ' "$log" || true)
@@ -135,7 +172,7 @@ while IFS='|' read -r name cmd what <&3; do
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	(( ! f )) || bad+=("$name")
-	echo "# [$i/$total] $name: $p passed, $f failed, $s skipped, $((SECONDS - start)) s"
+	echo "# [$i/$total] $name: $p passed, $f failed, $s skipped, $((SECONDS - begun[$name])) s"
 done 3< <(steps)
 
 echo "# $((SECONDS - begin)) s in all; logs in $build/check${bad:+; failed: ${bad[*]}}"

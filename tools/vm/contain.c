@@ -10,9 +10,6 @@
 
 #include "judge.h"
 
-/* The watcher may take that long to notice what it did not expect. */
-#define NOTICE		200000000
-
 static const char *device_info(unsigned int nic, const char *key)
 {
 	char name[32];
@@ -55,6 +52,38 @@ static void judge_unplugged(unsigned int nic, int64_t stop)
 	      d.master ? "on" : "off");
 }
 
+/*
+ * Blocked before anybody comes: it may not do DMA, or tries to and is reported. One
+ * that has died by itself is neither.
+ *
+ * The IOTLB is flushed after the device is gone from the tables. In between, a ring
+ * that it still knows can be written to, while a buffer that it does not know cannot:
+ * the device reports frames that it could not write. The guest has counted those, and
+ * seen that nothing is in their buffers; none of them is there without a fault.
+ */
+static void judge_blocked(unsigned int nic, int64_t reopen)
+{
+	struct device_log boot = device_log(nic, starting, init_mark);
+	struct device_log waits = device_log(nic, starting, finish_begin);
+	struct device_log all = device_log(nic, starting, reopen);
+	int cut = atoi(device_info(nic, "cut"));
+
+	check(!boot.master || waits.faults > 0,
+	      "device %u: blocked, bus mastering %s, %u faults up to FINISH", nic,
+	      boot.master ? "on" : "off", waits.faults);
+	check(cut >= 0 && (unsigned int)cut <= all.faults,
+	      "device %u: %d frames reported that it could not write, %u faults", nic,
+	      cut, all.faults);
+}
+
+/* Its memory is in reach as long as it runs: no frame is missing. */
+static void judge_not_cut(unsigned int nic)
+{
+	int cut = atoi(device_info(nic, "cut"));
+
+	check(!cut, "device %u: %d frames reported that it could not write", nic, cut);
+}
+
 static void judge_stopped(unsigned int nic)
 {
 	int boot = !strcmp(setting("stopped"), "boot");
@@ -75,7 +104,7 @@ static void judge_stopped(unsigned int nic)
 				   "reopen");
 	early = device_log(nic, streaming, stop);
 	late = device_log(nic, stop, reopen);
-	arrived = frames_arrived(nic, stop + NOTICE, reopen);
+	arrived = frames_arrived(nic, stop, reopen);
 	f = frame_log(nic, stop, reopen);
 
 	check(!early.strays && early.translations > 0, "device %u: up to %s %s "
@@ -85,6 +114,10 @@ static void judge_stopped(unsigned int nic)
 	      "device %u: from then on %u frames sent to it, %u refused, %u arrived, "
 	      "%u translations, %u faults", nic, f.sent, f.refused, arrived,
 	      late.translations, late.faults);
+	if (boot)
+		judge_blocked(nic, reopen);
+	else
+		judge_not_cut(nic);
 	if (unplug) {
 		judge_unplugged(nic, stop);
 		return;
@@ -155,10 +188,12 @@ void judge_partly(void)
 		check(came_back(n) == should_be_back(n), "device %u %s%s", n,
 		      came_back(n) ? "came back" : "did not come back: ",
 		      came_back(n) ? "" : device_info(n, "back") + 2);
-		if (came_back(n))
+		if (came_back(n)) {
 			judge_one_of(n, streaming, finish_end, 1000);
-		else
+			judge_not_cut(n);
+		} else {
 			judge_stopped(n);
+		}
 	}
 	check(finish_begin && finish_end, "the session was finished");
 	if (strstr(setting("guest"), "--forge"))

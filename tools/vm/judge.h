@@ -51,6 +51,7 @@ struct device {
 	char name[24];			/* as in DEVICES= */
 	enum device_kind kind;
 	int bdf;			/* bus, device, function; -1 unknown */
+	int rid;			/* by which the IOMMU knows it */
 	unsigned int moved;		/* how often it was somewhere else later */
 	unsigned int pm, exp, ats;	/* its capabilities, 0 if it has none */
 	int no_reset;			/* no way to, or one by D3 that QEMU takes for nothing */
@@ -66,6 +67,7 @@ enum event_kind {
 	EV_TRANSLATE,		/* bdf, a = iova, b = gpa */
 	EV_DEV_TLB,		/* bdf, what it has cached is invalid; a = address and size */
 	EV_CONFIG,		/* bdf, a = offset, b = value */
+	EV_BRIDGE,		/* the same of a port or bridge */
 	EV_SW_RESET,		/* by a register of the device; a = its kind */
 	EV_RESET,		/* any other way; likewise */
 	EV_NVME_DONE,		/* a = status */
@@ -120,6 +122,18 @@ struct device_log {
 	uint64_t first_fault, first_stray;
 };
 
+/* All ports of the machine: there are none but those above devices that stream. */
+struct port_log {
+	unsigned int ports, off;	/* off: at the end without bus mastering */
+	unsigned int master_clears, resets;
+};
+
+/* Config writes to one device, but for those that nothing comes of. */
+struct config_log {
+	unsigned int writes, harmless;
+	unsigned int first;	/* register */
+};
+
 /* ATS of one device. A flush is one of all that it has cached. */
 struct ats_log {
 	int on;			/* at the end */
@@ -157,13 +171,15 @@ static inline int within(int64_t time, int64_t from, int64_t to)
 /* All over [from, to). */
 struct device_log device_log(unsigned int nic, int64_t from, int64_t to);
 struct iommu_log iommu_log(int64_t from, int64_t to);
+struct port_log port_log(int64_t from, int64_t to);
+struct config_log config_log(unsigned int nic, int64_t from, int64_t to);
 struct ats_log ats_log(unsigned int nic, int64_t from, int64_t to);
 struct nvme_log nvme_log(int64_t from, int64_t to);
 struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to);
 
 unsigned int frame_holes(unsigned int nic, int64_t to);
 unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to);
-void count_stage3(unsigned int *sent, unsigned int *found);
+void count_stage3(unsigned int nic, unsigned int *sent, unsigned int *found);
 int64_t bus_master_on(unsigned int nic, int64_t from);
 const char *splat(void);
 const char *guest_failure(void);
@@ -195,6 +211,7 @@ int came_back(unsigned int nic);
 void judge_partly(void);
 
 /* report.c */
+const char *span_missing(void);
 void report(const char *dir, const char *verdict, const char *listing);
 
 #endif /* LIVEUPDATE_JUDGE_H */

@@ -207,6 +207,42 @@ static void judge_ats(unsigned int nic, int64_t to)
 	      l.cleared, l.flushes, early.flushes);
 }
 
+/* DMA has to come through the ports above, too. */
+static void judge_ports(int64_t from, int64_t to)
+{
+	struct port_log l = port_log(from, to);
+	const char *place = setting("place");
+	int wanted = *place && strcmp(place, "root");
+
+	if (!wanted && !l.ports)
+		return;
+	check(l.ports && !l.off && !l.master_clears && !l.resets,
+	      "%u ports: bus mastering cleared %u times, off at %u of them at the end; "
+	      "%u resets of the bus below", l.ports, l.master_clears, l.off, l.resets);
+}
+
+/* Whoever enumerates a device that runs must not try out its registers. */
+static void judge_quiet(void)
+{
+	unsigned int n, writes = 0, harmless = 0, first = 0;
+	char where[32] = "";
+
+	if (!starting || !retrieve_begin)
+		return;		/* said elsewhere */
+	for (n = 0; n < preserved(); n++) {
+		struct config_log l = config_log(n, starting, retrieve_begin);
+
+		if (!writes)
+			first = l.first;
+		writes += l.writes;
+		harmless += l.harmless;
+	}
+	if (writes)
+		snprintf(where, sizeof(where), ", the first one to %#x", first);
+	check(!writes, "enumerated quietly: %u config writes up to retrieving%s, and %u "
+	      "to status and extended capabilities", writes, where, harmless);
+}
+
 /* Up to when the live update must not be noticed by a device. */
 static int64_t undisturbed_to(unsigned int nic)
 {
@@ -242,6 +278,8 @@ void judge_jump(int64_t from, unsigned int frames)
 	} else {
 		judge_preserved(&d, &l, &f);
 	}
+	judge_ports(from, to);
+	judge_quiet();
 	judge_drives(from, to);
 	for (n = 0; n < preserved(); n++)
 		if (vmm_mark(n, "attached"))
@@ -258,26 +296,45 @@ void judge_jump(int64_t from, unsigned int frames)
 		if (vmm_mark(n, "attached") && !partly)
 			judge_cross_check(n);
 	check(finish_end != NEVER, "the session was finished");
+	check(!span_missing(), "each phase has a beginning and an end%s%s",
+	      span_missing() ? ", but for " : "", span_missing() ?: "");
 }
 
-/* What comes back is good for everything, and goes when it is closed. */
+static void judge_end_of(unsigned int nic, const char *who)
+{
+	struct device_log late = device_log(nic, finish_end, FOREVER);
+	unsigned int sent, found;
+	char key[32];
+
+	snprintf(key, sizeof(key), "buffers_nic%u_gen2", nic);
+	check(mark_arg(r, "second-received", "frames", 0) > 0 && counter(key) > 0,
+	      "%sa second memfd was mapped and received into", who);
+	count_stage3(nic, &sent, &found);
+	check(sent > 0 && found == 0,
+	      "%safter its unmap: %u frames accepted, %u reached memory", who, sent, found);
+	check(finish_end && late.faults > 0,
+	      "%sthe IOMMU blocked and reported it: %u faults", who,
+	      finish_end ? late.faults : 0);
+	check((late.resets > 0 || r->dev[nic].no_reset) && late.master == 0,
+	      "%sclosed: device %sreset, bus mastering %s", who, late.resets ? "" :
+	      r->dev[nic].no_reset ? "without a way to " : "not ",
+	      late.master ? "still on" : "off");
+}
+
+/*
+ * What comes back is good for everything, and goes when it is closed. Of several VMMs
+ * this is the first.
+ */
 void judge_end(void)
 {
-	struct device_log late = device_log(0, finish_end, FOREVER);
-	unsigned int sent, found;
+	unsigned int n, count = strcmp(r->scenario, "vmms") ? preserved() : 1;
+	char who[24] = "";
 
-	check(mark_arg(r, "second-received", "frames", 0) > 0 &&
-	      counter("buffers_nic0_gen2") > 0,
-	      "a second memfd was mapped and received into");
-	count_stage3(&sent, &found);
-	check(sent > 0 && found == 0,
-	      "after its unmap: %u frames accepted, %u reached memory", sent, found);
-	check(finish_end && late.faults > 0, "the IOMMU blocked and reported it: %u faults",
-	      finish_end ? late.faults : 0);
-	check((late.resets > 0 || r->dev[0].no_reset) && late.master == 0,
-	      "closed: device %sreset, bus mastering %s", late.resets ? "" :
-	      r->dev[0].no_reset ? "without a way to " : "not ",
-	      late.master ? "still on" : "off");
+	for (n = 0; n < count; n++) {
+		if (count > 1)
+			snprintf(who, sizeof(who), "device %u: ", n);
+		judge_end_of(n, who);
+	}
 }
 
 void judge_main(void)

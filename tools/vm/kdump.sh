@@ -8,9 +8,9 @@ usage()
 {
 	cat <<EOF
 usage: kdump.sh [--kernel FILE]
-Boots build/obj-series (or FILE) with VT-d in MODE and an igb that does DMA, has a
-crash kernel loaded, preserves the igb, crashes, and prints TAP: whether the crash
-kernel came up, has the dump, and did not take over anything.
+Builds build/obj-series if need be, boots it (or FILE) with VT-d in MODE and an igb
+that does DMA, has a crash kernel loaded, preserves the igb, crashes, and prints TAP:
+whether the crash kernel came up, has the dump, and did not take over anything.
 EOF
 }
 
@@ -20,17 +20,20 @@ second-stage)	unit=intel-iommu,x-scalable-mode=on sm=sm_on ;;
 first-stage)	unit=intel-iommu,x-scalable-mode=on,x-flts=on sm=sm_on ;;
 *)		die "MODE=$MODE: there is legacy, second-stage and first-stage" ;;
 esac
-kernel=$BUILD/obj-series/arch/x86/boot/bzImage
-built=
+kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--kernel)	kernel=$2 built=1; shift 2 ;;
+	--kernel)	kernel=$2; shift 2 ;;
 	*)		usage >&2; exit 2 ;;
 	esac
 done
 need_qemu
-[ -n "$built" ] || "$vm_dir/guest.sh"
+if [ -z "$kernel" ]; then
+	"$vm_dir/build.sh" series
+	kernel=$BUILD/obj-series/arch/x86/boot/bzImage
+	"$vm_dir/guest.sh"
+fi
 for image in "$kernel" "$BUILD/initramfs.gz"; do
 	[ -f "$image" ] || die "$image is missing: run 'make initramfs' first"
 done

@@ -47,7 +47,7 @@ tmp=$(mktemp -d)
 running=
 cleanup()
 {
-	trap "" INT TERM
+	trap "" INT TERM HUP
 	for pair in $running; do
 		kill "${pair%:*}" 2>/dev/null || :
 	done
@@ -57,8 +57,9 @@ cleanup()
 	rm -rf "$tmp"
 }
 trap cleanup EXIT
-trap "echo >&2; exit 130" INT
-trap "exit 143" TERM HUP
+# Whoever reads this may be gone before.
+trap 'trap "" PIPE; echo >&2 || :; exit 130' INT
+trap 'trap "" PIPE; exit 143' TERM HUP
 
 # Name, core, variables, expectation, without the blanks around them.
 sed -e '/^#/d; /^[[:space:]]*$/d' -e 's/[[:space:]]*|[[:space:]]*/|/g' \
@@ -232,4 +233,4 @@ else
 		}' "$out/table.tsv"
 	echo "$((total - failed)) of $total as expected, $(($(date +%s) - begin)) s; reports in $out"
 fi
-[ $failed = 0 ] && [ "$total" != 0 ]
+[ $failed = 0 ] && [ "$total" != 0 ] && [ $done = "$total" ]

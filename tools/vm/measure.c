@@ -10,9 +10,14 @@
 #define PCI_COMMAND_MEMORY	2
 #define PCI_COMMAND_MASTER	4
 
+#define PCI_BRIDGE_CONTROL	0x3e
+#define BRIDGE_RESET		0x40
+#define PCI_EXTENDED		0x100	/* from there on */
+
 #define PCI_PM_CTRL		4
 #define PCI_EXP_DEVCTL		8
 #define DEVCTL_FLR		0x8000
+#define PCI_EXP_DEVSTA		10
 #define PCI_ATS_CTRL		6
 #define ATS_ENABLE		0x8000
 
@@ -67,12 +72,13 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 	for (i = 0; i < r->nr_events; i++) {
 		const struct event *e = &r->events[i];
 		int in = within(e->time, from, to);
+		int id = e->kind == EV_CONFIG ? dev->bdf : dev->rid;
 
 		if (e->kind == EV_SW_RESET || e->kind == EV_RESET) {
 			resets += in && e->a == dev->kind;
 			continue;
 		}
-		if ((int)e->bdf != dev->bdf) {
+		if ((int)e->bdf != id) {
 			/* Reset events do not say of which device. */
 			if (!in || e->kind != EV_CONFIG || !(e->b & DEVCTL_FLR))
 				continue;
@@ -112,6 +118,66 @@ struct device_log device_log(unsigned int nic, int64_t from, int64_t to)
 	if (d.flrs > d.resets)
 		d.resets = d.flrs;
 	return d;
+}
+
+/*
+ * QEMU does not ask whether a port lets DMA through. They have no power management
+ * in QEMU 10: there is no D3 to be seen.
+ */
+struct port_log port_log(int64_t from, int64_t to)
+{
+	static uint16_t command[65536];
+	static uint8_t seen[65536];
+	struct port_log l = { 0 };
+	size_t i;
+
+	memset(command, 0, sizeof(command));
+	memset(seen, 0, sizeof(seen));
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+		uint32_t control = 0;
+
+		if (e->kind != EV_BRIDGE || e->time >= to)
+			continue;
+		if (e->a == PCI_BRIDGE_CONTROL)
+			control = e->b;
+		else if (e->a == PCI_BRIDGE_CONTROL - 2)	/* both at once */
+			control = e->b >> 16;
+		l.resets += e->time >= from && (control & BRIDGE_RESET);
+		if (e->a != 4)
+			continue;
+		l.master_clears += e->time >= from && !(e->b & PCI_COMMAND_MASTER) &&
+				   (command[e->bdf] & PCI_COMMAND_MASTER);
+		command[e->bdf] = e->b;
+		seen[e->bdf] = 1;
+	}
+	for (i = 0; i < sizeof(seen); i++) {
+		l.ports += seen[i];
+		l.off += seen[i] && !(command[i] & PCI_COMMAND_MASTER);
+	}
+	return l;
+}
+
+/* Nothing comes of status that is cleared; ATS has a log of its own. */
+struct config_log config_log(unsigned int nic, int64_t from, int64_t to)
+{
+	const struct device *dev = &r->dev[nic];
+	struct config_log l = { 0 };
+	size_t i;
+
+	for (i = 0; i < r->nr_events; i++) {
+		const struct event *e = &r->events[i];
+
+		if (e->kind != EV_CONFIG || (int)e->bdf != dev->bdf ||
+		    !within(e->time, from, to))
+			continue;
+		if (e->a >= PCI_EXTENDED ||
+		    (dev->exp && e->a == dev->exp + PCI_EXP_DEVSTA))
+			l.harmless++;
+		else if (!l.writes++)
+			l.first = e->a;
+	}
+	return l;
 }
 
 struct ats_log ats_log(unsigned int nic, int64_t from, int64_t to)
@@ -252,13 +318,13 @@ struct frame_log frame_log(unsigned int nic, int64_t from, int64_t to)
 	return f;
 }
 
-void count_stage3(unsigned int *sent, unsigned int *found)
+void count_stage3(unsigned int nic, unsigned int *sent, unsigned int *found)
 {
 	size_t i;
 
 	*sent = *found = 0;
 	for (i = 0; i < r->nr_sends; i++) {
-		if (r->sends[i].stage != STAGE_PROVOKED)
+		if (r->sends[i].nic != nic || r->sends[i].stage != STAGE_PROVOKED)
 			continue;
 		*sent += r->sends[i].accepted;
 		*found += !!r->sends[i].arrival;
@@ -374,7 +440,10 @@ unsigned int frame_holes(unsigned int nic, int64_t to)
 	return holes;
 }
 
-/* Frames of any stage that were first seen in memory in [from, to). */
+/*
+ * Frames of any stage that were sent, and first seen in memory, in [from, to). The
+ * watcher may notice late what came just before.
+ */
 unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to)
 {
 	unsigned int n = 0;
@@ -382,6 +451,6 @@ unsigned int frames_arrived(unsigned int nic, int64_t from, int64_t to)
 
 	for (i = 0; i < r->nr_sends; i++)
 		n += r->sends[i].nic == nic && r->sends[i].arrival &&
-		     within(r->sends[i].arrival, from, to);
+		     r->sends[i].time >= from && within(r->sends[i].arrival, from, to);
 	return n;
 }

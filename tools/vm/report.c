@@ -53,6 +53,19 @@ static void spans_load(struct span *spans)
 	memcpy(spans, all, sizeof(all));
 }
 
+/* The first one that is not there, or ends before it begins; NULL if there is none. */
+const char *span_missing(void)
+{
+	struct span spans[NR_SPANS];
+	unsigned int i;
+
+	spans_load(spans);
+	for (i = 0; i < NR_SPANS; i++)
+		if (!spans[i].from || spans[i].to < spans[i].from)
+			return spans[i].name;
+	return NULL;
+}
+
 static void put_times(FILE *f)
 {
 	struct span spans[NR_SPANS];

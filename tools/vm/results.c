@@ -235,11 +235,26 @@ static unsigned int bdf_pack(unsigned int bus, unsigned int dev, unsigned int fn
 	return bus << 8 | dev << 3 | fn;
 }
 
+/* What shape.sh puts above a device */
+static int is_bridge(const char *name)
+{
+	static const char * const names[] = {
+		"pcie-root-port", "x3130-upstream", "xio3130-downstream", "pcie-pci-bridge",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (!strcmp(names[i], name))
+			return 1;
+	return 0;
+}
+
 /* "PID@SECONDS.MICROSECONDS:EVENT ARGUMENTS" */
 static int parse_event(const char *line, struct event *e, int64_t offset)
 {
 	unsigned int bus, dev, fn, reason;
 	unsigned long s, us, a, b;
+	char name[32];
 	const char *p;
 	int at;
 
@@ -253,9 +268,9 @@ static int parse_event(const char *line, struct event *e, int64_t offset)
 		e->kind = EV_TRANSLATE;
 		e->bdf = bdf_pack(bus, dev, fn);
 		e->b = b;
-	} else if (sscanf(p, "pci_cfg_write %*s %x:%x.%x @%lx <- %lx", &bus,
-			  &dev, &fn, &a, &b) == 5) {
-		e->kind = EV_CONFIG;
+	} else if (sscanf(p, "pci_cfg_write %31s %x:%x.%x @%lx <- %lx", name, &bus,
+			  &dev, &fn, &a, &b) == 6) {
+		e->kind = is_bridge(name) ? EV_BRIDGE : EV_CONFIG;
 		e->bdf = bdf_pack(bus, dev, fn);
 		e->b = b;
 	} else if (sscanf(p, "vtd_dmar_fault sid %x fault %u addr %lx", &bus,
@@ -387,7 +402,7 @@ static void parse_devices(struct results *r)
 			 (int)strcspn(p, ","), p);
 		d->kind = !strncmp(p, "nvme", 4) ? DEV_NVME :
 			  !strncmp(p, "virtio", 6) ? DEV_VIRTIO : DEV_E1000;
-		d->bdf = -1;
+		d->bdf = d->rid = -1;
 		p += strcspn(p, ",");
 		p += *p == ',';
 	}
@@ -411,6 +426,9 @@ static void parse_places(struct results *r)
 		d = &r->dev[nic];
 		if (d->bdf < 0) {
 			d->bdf = bdf_pack(bus, dev, fn);
+			/* A PCIe-to-PCI bridge asks in its own name. */
+			d->rid = strcmp(setting("place"), "pci-bridge") ? d->bdf :
+									  d->bdf & 0xff00;
 			d->pm = pm;
 			d->exp = exp;
 			p = strstr(r->marks[i].text, " ats=");

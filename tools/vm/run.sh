@@ -117,11 +117,12 @@ off)		unsafe=iommufd.allow_unsafe_interrupts=1 ;;
 esac
 
 # KASAN needs more memory, and its shadow would make the default scratch area
-# of KHO bigger than the machine.
-memory_mb=${MEMORY:-2048} scratch= timeout=$((240 * jumps))
+# of KHO bigger than the machine. A run takes half a minute, or many times that on a
+# host that has other things to do.
+memory_mb=${MEMORY:-2048} scratch= timeout=$((600 * jumps))
 if [ -n "$DEBUG" ]; then
 	if [ $config = base ]; then config=base-debug; else config=debug; fi
-	memory_mb=${MEMORY:-3072} timeout=$((300 * jumps))
+	memory_mb=${MEMORY:-3072} timeout=$((900 * jumps))
 	scratch="kho_scratch=128M,768M,64M page_poison=1"
 fi
 # q35 puts at most 2 GiB below the hole when there is more than 2.75 GiB.
@@ -149,38 +150,55 @@ need_space "$BUILD" 300
 need_space /dev/shm $((memory_mb + 200))
 need_space /tmp 300
 
-new=$BUILD/run.new.$$
-sockets=$(mktemp -d /tmp/liveupdate-run.XXXXXX)
+new=$BUILD/run.new.$$ old=$out.old.$$
+sockets=$(mktemp -d /tmp/liveupdate-run.$$.XXXXXX)
 ram=/dev/shm/liveupdate-run.$$
 # In memory, too: QEMU must not wait for a disk.
 trace=$ram.trace
 pids=
+# Our child still? The shell may have taken note of its end, and the number be
+# somebody else's by now.
+ours()
+{
+	grep -qs "^PPid:[[:space:]]*$$\$" "/proc/$1/status"
+}
+
+# ends PID TENTHS: does it end in that time?
+ends()
+{
+	n=0
+	while ours "$1"; do
+		[ $n -lt "$2" ] || return 1
+		sleep 0.1
+		n=$((n + 1))
+	done
+}
+
 # End $pids. QEMU may not listen: it can hang in the cancellation of a read.
 end_all()
 {
 	for pid in $pids; do
-		kill "$pid" 2>/dev/null || :
+		! ours "$pid" || kill "$pid" 2>/dev/null || :
 	done
 	for pid in $pids; do
-		n=0
-		while kill -0 "$pid" 2>/dev/null && [ $n -lt 50 ]; do
-			sleep 0.1
-			n=$((n + 1))
-		done
-		kill -KILL "$pid" 2>/dev/null || :
+		ends "$pid" 50 || kill -KILL "$pid" 2>/dev/null || :
 		wait "$pid" 2>/dev/null || :
 	done
 }
 
 cleanup()
 {
-	trap '' INT TERM
+	trap '' INT TERM HUP
 	end_all
 	rm -rf "$sockets" "$ram" "$trace" "$new"
+	# Between two names
+	[ -e "$out" ] || [ ! -e "$old" ] || mv "$old" "$out"
+	rm -rf "$old"
 }
 trap cleanup EXIT
-trap 'echo >&2; exit 130' INT
-trap 'exit 143' TERM HUP
+# On ctrl-C, who reads this may be gone already
+trap 'trap "" PIPE; echo >&2 || :; exit 130' INT
+trap 'trap "" PIPE; exit 143' TERM HUP
 
 mkdir -p "$new"
 
@@ -292,9 +310,13 @@ pids="$watch $qemu"
 status=0
 wait $watch || status=$?
 pids=$qemu qemu_status=0
-if [ $status = 0 ]; then
+if [ $status != 0 ]; then
+	end_all
+elif ends $qemu 300; then
 	wait $qemu 2>/dev/null || qemu_status=$?
 else
+	# The machine has gone all the way: it can be judged.
+	say "QEMU does not end by itself"
 	end_all
 fi
 pids=
@@ -322,9 +344,9 @@ verdict=0
 [ -s "$new/report.json" ] || die "the judge gave no verdict: see $new/report.txt"
 [ -z "$plot" ] || "$vm_dir/plot.sh" "$new" || verdict=1
 
-rm -rf "$out.old.$$"
-[ ! -e "$out" ] || mv "$out" "$out.old.$$"
+rm -rf "$old"
+[ ! -e "$out" ] || mv "$out" "$old"
 mv "$new" "$out"
-rm -rf "$out.old.$$"
+rm -rf "$old"
 cat "$out/report.txt"
 exit $verdict

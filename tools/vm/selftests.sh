@@ -68,7 +68,7 @@ pick_kernel()
 	kho/*/base|*/1/base)	config=base-debug ;;
 	kho/*|*/1/*)		config=debug ;;
 	esac
-	"$vm_dir/build.sh" $config
+	"$vm_dir/build.sh" $config || die "the $config kernel does not build"
 	kernel=$BUILD/obj-$config/arch/x86/boot/bzImage
 }
 
@@ -166,7 +166,7 @@ run_kunit()
 	grep -E '^(not )?ok ' "$tmp/kunit" | sed 's/ok [0-9]* - /ok - /' >"$3"
 }
 
-# run SUITE
+# run SUITE. Its status is looked at: in here set -e is off, failures have to die.
 run()
 {
 	for name in base series; do

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The sender: one datagram is one Ethernet frame. A frame the backend refuses
- * is not sent again; its number stays on the list as refused.
+ * The sender: one datagram is one Ethernet frame. A frame the backend does not take
+ * waits, with those after it, and is tried again at each tick: QEMU may be starved by
+ * others on the host. One that has waited too long is refused: its number stays on the
+ * list as such.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,7 +15,9 @@
 
 #include "dmawatch.h"
 
-enum outcome { ACCEPTED, REFUSED };
+#define PATIENCE_NS	2000000000ULL
+
+enum outcome { WAITING, ACCEPTED, REFUSED };
 
 struct sent {
 	uint64_t seq;
@@ -28,10 +32,11 @@ struct port {
 	struct sockaddr_un peer;
 	int active;
 	int started;
+	int deaf;		/* has not taken anything since one was refused */
 	unsigned int stage;
 	uint64_t seq;
 	uint64_t accepted;
-	uint64_t refused;
+	size_t first, waiting;	/* on the list, and how many from there */
 };
 
 static struct port ports[MAX_NICS];
@@ -62,9 +67,39 @@ static void port_open(struct port *p, unsigned int nic)
 		   sizeof(int));
 }
 
-static void send_one(struct port *p, unsigned int nic)
+static int backend_takes(struct port *p, const struct sent *s)
 {
 	uint8_t frame[FRAME_MAX];
+
+	frame_build(frame, opt.len, opt.run_id, s->nic, s->stage, s->seq, s->time);
+	return sendto(p->sock, frame, opt.len, MSG_DONTWAIT,
+		      (struct sockaddr *)&p->peer, sizeof(p->peer)) == opt.len;
+}
+
+/* Those that wait, in turn; the list has the frames of all ports. */
+static void send_waiting(struct port *p, unsigned int nic, uint64_t patience)
+{
+	for (; p->waiting; p->first++) {
+		struct sent *s = &list[p->first];
+
+		if (s->nic != nic)
+			continue;
+		if (backend_takes(p, s)) {
+			s->outcome = ACCEPTED;
+			p->accepted++;
+			p->deaf = 0;
+		} else if (mono_ns() - s->time >= patience) {
+			s->outcome = REFUSED;
+			p->deaf = 1;
+		} else {
+			return;
+		}
+		p->waiting--;
+	}
+}
+
+static void send_one(struct port *p, unsigned int nic)
+{
 	struct sent *s;
 
 	if (list_len == list_room) {
@@ -73,21 +108,14 @@ static void send_one(struct port *p, unsigned int nic)
 		if (!list)
 			die("out of memory");
 	}
+	if (!p->waiting++)
+		p->first = list_len;
 	s = &list[list_len++];
 	s->seq = ++p->seq;
 	s->time = mono_ns();
 	s->nic = nic;
 	s->stage = p->stage;
-
-	frame_build(frame, opt.len, opt.run_id, nic, p->stage, s->seq, s->time);
-	if (sendto(p->sock, frame, opt.len, MSG_DONTWAIT,
-		   (struct sockaddr *)&p->peer, sizeof(p->peer)) == opt.len) {
-		s->outcome = ACCEPTED;
-		p->accepted++;
-	} else {
-		s->outcome = REFUSED;
-		p->refused++;
-	}
+	s->outcome = WAITING;
 }
 
 static void *send_loop(void *unused)
@@ -113,10 +141,12 @@ static void *send_loop(void *unused)
 				       NULL) == EINTR)
 			;
 		pthread_mutex_lock(&lock);
-		for (nic = 0; nic < opt.nics; nic++)
+		for (nic = 0; nic < opt.nics; nic++) {
 			if (ports[nic].active &&
 			    !(tick % (opt.kind[nic] == KIND_VIRTIO ? VIRTIO_EVERY : 1)))
 				send_one(&ports[nic], nic);
+			send_waiting(&ports[nic], nic, PATIENCE_NS);
+		}
 		pthread_mutex_unlock(&lock);
 	}
 	return NULL;
@@ -135,14 +165,27 @@ void send_start(void)
 
 void send_stop(void)
 {
+	unsigned int nic;
+
 	stopping = 1;
 	pthread_join(thread, NULL);
+	for (nic = 0; nic < opt.nics; nic++)
+		send_waiting(&ports[nic], nic, 0);
 }
 
+/* Who pauses wants to know how many were taken: none may be waiting after this. */
 void send_pause(unsigned int nic)
 {
+	struct port *p = &ports[nic];
+
 	pthread_mutex_lock(&lock);
-	ports[nic].active = 0;
+	p->active = 0;
+	while (p->waiting && !p->deaf) {
+		pthread_mutex_unlock(&lock);
+		usleep(1000);
+		pthread_mutex_lock(&lock);
+	}
+	send_waiting(p, nic, 0);
 	pthread_mutex_unlock(&lock);
 }
 

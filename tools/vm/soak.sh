@@ -38,8 +38,8 @@ updates=${updates:-1000000}
 DEVICES=${DEVICES:-igb,e1000e}
 
 # What make exports for make run is not meant.
-unset CASE MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG2
-unset PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS
+unset CASE MODE IOMMU INTREMAP APPEND APPEND2 KERNEL1 KERNEL2 LOG1 LOG2
+unset PLACE GUEST REASON MEMORY DAMAGE BACK STOPPED JUMPS DMAR2
 export DEBUG
 
 "$vm_dir/build.sh" ${DEBUG:+debug}
@@ -49,7 +49,7 @@ rm -rf "$out"
 mkdir -p "$out"
 
 begin=$(date +%s)
-done=0 sent=0 lost=0 faults=0 rounds=0 stressed=0 failed=0 part=0 child=
+done=0 sent=0 lost=0 faults=0 rounds=0 stressed=0 failed=0 since=0 part=0 child=
 
 left()
 {
@@ -65,13 +65,13 @@ sum_up()
 
 stop()
 {
-	trap '' INT TERM
+	trap '' INT TERM HUP PIPE
 	[ -z "$child" ] || kill "$child" 2>/dev/null || :
 	[ -z "$child" ] || wait "$child" 2>/dev/null || :
-	sum_up "stopped"
+	sum_up "stopped" || :
 	exit "$1"
 }
-trap 'echo >&2; stop 130' INT
+trap 'trap "" PIPE; echo >&2 || :; stop 130' INT
 trap 'stop 143' TERM HUP
 
 # run NAME COMMAND...: in the background, so that a signal is heard at once.
@@ -85,7 +85,7 @@ run()
 	child=$!
 	wait $child || status=$?
 	child=
-	[ $status = 0 ] || failed=$((failed + 1))
+	[ $status = 0 ] || failed=$((failed + 1)) since=$((since + 1))
 }
 
 value()
@@ -94,11 +94,16 @@ value()
 	echo "${v:-0}"
 }
 
-# What is kept of a part that went well is its line here.
+# What is kept of a part that went well is its line here. If three have failed since the
+# last updates that went well, there is no end to it: none may be counted any more.
 settled()
 {
 	echo "soak: part $part, $1: $([ $status = 0 ] && echo ok || echo "FAILED, see $log")"
 	[ $status != 0 ] || rm -rf "$log" "$out/run-$part"
+	[ $since -lt 3 ] || {
+		sum_up "$since since the last update"
+		exit 1
+	}
 }
 
 do_updates()
@@ -113,7 +118,9 @@ do_updates()
 		"$vm_dir/run.sh" --no-plot --out "$dir"
 	report=$dir/report.json
 	n=$jumps
-	[ $status = 0 ] || n=$(grep -c '@mark attached' "$dir/control.tsv" 2>/dev/null || :)
+	[ $status != 0 ] || since=0
+	# Of those that went wrong, what was taken back
+	[ $status = 0 ] || n=$(cut -f2- "$dir/marks.tsv" 2>/dev/null | grep -cx 'mark	attached' || :)
 	done=$((done + ${n:-0}))
 	sent=$((sent + $(value frames_sent "$report")))
 	lost=$((lost + $(value frames_lost "$report")))

@@ -35,7 +35,7 @@ suite_initrd()
 		*)	si_adds="$si_adds --add $si_p=tests/$(basename "$si_p")" ;;
 		esac
 	done
-	"$vm_dir/initramfs.sh" --out "$si_out" $si_adds
+	"$vm_dir/initramfs.sh" --out "$si_out" $si_adds || die "packing $si_out failed"
 }
 
 # suite_run RESULTS SECONDS KERNEL INITRD APPEND [QEMU-OPTION...]: run them all. A
