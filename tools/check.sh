@@ -27,7 +27,7 @@ identity|tools/series/identity.sh|tree then sync of the overlay changes nothing
 findings|tools/series/findings.sh|what became of each review finding of the public series is where the table says
 map|tools/series/map.sh|README's map has every file
 checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
-build|tools/check.sh --kernels series base other|the kernels and the guest programs build
+build|tools/check.sh --kernels series base|the kernels and the guest programs build
 warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
 kunit|tools/vm/kunit.sh|KUnit: page tables, hand-overs, images
 iommufd|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there

@@ -35,7 +35,8 @@
  * doing DMA when there is a record and it cannot be read.
  *
  * The old kernel's side is in liveupdate.c and liveupdate_record.c, the new
- * kernel's in liveupdate_incoming.c.
+ * kernel's in liveupdate_incoming.c, which has the record, and
+ * liveupdate_device.c.
  *
  * Lock order: pci_rescan_remove_lock -> device lock -> pci_liveupdate_mutex and
  * FLB lock -> pci_liveupdate_mutex; pci_rescan_remove_lock -> incoming.lock and

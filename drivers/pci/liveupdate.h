@@ -11,6 +11,7 @@
 
 struct liveupdate_flb_op_args;
 struct pci_dev;
+struct pci_liveupdate_dev_ser;
 
 extern struct mutex pci_liveupdate_mutex;
 
@@ -27,9 +28,14 @@ int pci_liveupdate_flb_retrieve(struct liveupdate_flb_op_args *args);
 void pci_liveupdate_flb_finish(struct liveupdate_flb_op_args *args);
 void pci_liveupdate_record_lost(void);
 bool pci_liveupdate_record_came(void);
+int pci_liveupdate_record_take(struct pci_dev *dev,
+			       struct pci_liveupdate_dev_ser *ser);
+bool pci_liveupdate_record_over(struct pci_dev *dev);
+void pci_liveupdate_record_gone(struct pci_dev *dev);
+
+void pci_liveupdate_end_device(struct pci_dev *dev);
 
 #if IS_ENABLED(CONFIG_KUNIT)
-struct pci_liveupdate_dev_ser;
 struct pci_liveupdate_ser;
 
 bool pci_liveupdate_ser_valid(const struct pci_liveupdate_ser *ser, size_t len);
