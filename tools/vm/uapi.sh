@@ -104,8 +104,12 @@ sed 's/^\[ *[0-9.]*\] //' "$log" | awk -v bad="$bad" '
 		program = plan = ""
 		got = passed = 0
 	}
-	/^# vfio_pci_[a-z_]*_test$/ { program_ends(); program = $2 }
-	/^1\.\.[0-9]+$/ {
+	/^# vfio_pci_[a-z_]*_test(\[|$)/ {
+		program_ends()
+		program = $2
+		sub(/\[.*/, "", program)
+	}
+	/^1\.\.[0-9]+(\[|$)/ {
 		if (plan != "") { program_ends(); program = "(one more)" }
 		plan = substr($0, 4) + 0
 	}
