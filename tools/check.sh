@@ -12,7 +12,7 @@ cd "$top"
 usage() {
 	cat <<EOF
 usage: $0 [--list] [-h] [STEP...]
-Runs the steps (all but debug* and iommufd, or those named) and sums up. make check calls it after
+Runs the steps (all but debug*, or those named) and sums up. make check calls it after
 make tree.
 EOF
 }
@@ -92,7 +92,7 @@ done
 want() {
 	local w
 	# All of it has to take less than 45 minutes
-	(( ${#wanted[@]} )) || { [[ $1 != debug* && $1 != iommufd ]]; return; }
+	(( ${#wanted[@]} )) || { [[ $1 != debug* ]]; return; }
 	for w in "${wanted[@]}"; do
 		[[ $w != "$1" ]] || return 0
 	done

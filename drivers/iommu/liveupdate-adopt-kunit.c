@@ -141,9 +141,9 @@ static void test_owner(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_liveupdate_set_owner(KEY_A, FILE_A, r), 0);
 	KUNIT_EXPECT_EQ(test, iommu_liveupdate_set_owner(KEY_A, FILE_A, r),
 			-EBUSY);
-	KUNIT_EXPECT_EQ(test, iommu_liveupdate_set_owner(KEY_B, FILE_B, &r->in),
+	KUNIT_EXPECT_EQ(test, iommu_liveupdate_set_owner(KEY_B, FILE_B, &r->domain_b),
 			0);
-	iommu_liveupdate_clear_owner(KEY_A, &r->in);
+	iommu_liveupdate_clear_owner(KEY_A, &r->domain_b);
 	KUNIT_EXPECT_PTR_EQ(test, r->domain_a.owner, (void *)r);
 	iommu_liveupdate_clear_owner(KEY_A, r);
 	KUNIT_EXPECT_NULL(test, r->domain_a.owner);
@@ -158,7 +158,7 @@ static void test_take(struct kunit *test)
 	r->device[0].dev = &r->dev;
 	r->device[0].state = IOMMU_LIVEUPDATE_CLAIMED;
 	KUNIT_ASSERT_EQ(test, iommu_liveupdate_set_owner(KEY_A, FILE_A, r), 0);
-	domain = iommu_liveupdate_take_domain(KEY_A, &r->in);
+	domain = iommu_liveupdate_take_domain(KEY_A, &r->domain_b);
 	KUNIT_EXPECT_EQ(test, PTR_ERR_OR_ZERO(domain), -EPERM);
 
 	/* One more shows up after RESTORE has asked */
