@@ -86,6 +86,7 @@ apt_run() {
 
 	DEBIAN_FRONTEND=noninteractive apt-get "${apt_opts[@]}" "$@" \
 		</dev/null >"$log" 2>&1 || explain "$log" "$what"
+	grep '^Setting up ' "$log" >>"$build/apt/installed" || :
 }
 
 # The machine's own sources, lists and pins are left alone: for this call apt

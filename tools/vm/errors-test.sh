@@ -33,11 +33,11 @@ result() {
 	[[ $1 == ok ]] || sed 's/^/# /' "$tmp/out"
 }
 
-# one_line TEXT WHAT COMMAND...: fails, saying TEXT in its only line.
+# one_line TEXT WHAT COMMAND...: fails, saying TEXT in its only line (but those of progress).
 one_line() {
 	local text=$1 what=$2 rc=0
 	shift 2
-	"$@" >"$tmp/out" 2>&1 </dev/null || rc=$?
+	"$@" >/dev/null 2>"$tmp/out" </dev/null || rc=$?
 	if (( rc )) && [[ $(wc -l <"$tmp/out") == 1 ]] && grep -qF "$text" "$tmp/out"; then
 		result ok "$what"
 	else
@@ -49,6 +49,57 @@ one_line() {
 small() {
 	unshare -m sh -c 'mount -t tmpfs -o size="$2" small "$1" && shift 2 && exec "$@"' sh "$@"
 }
+
+skipped() {
+	n=$((n + 1))
+	echo "ok $n - errors: $1 # SKIP $2"
+}
+
+# with_kvm COMMAND...: /dev/kvm is there, and is none.
+with_kvm() {
+	unshare -m sh -c 'mkdir -p "$1/shm" && touch "$1/kvm" &&
+		for d in null zero full random urandom; do
+			touch "$1/$d" && mount --bind "/dev/$d" "$1/$d" || exit 1
+		done && mount --rbind /dev/shm "$1/shm" && mount --rbind "$1" /dev &&
+		shift && exec "$@"' sh "$tmp/dev" "$@"
+}
+
+setup=$dir/../setup
+# In a user namespace of its own nobody is root, and can read what is ours all the same.
+one_line "missing: liveupdate-none; run 'make setup' as root" "a package that is missing, not root" \
+	unshare -U "$setup/packages.sh" --with liveupdate-none
+if (( EUID == 0 )); then
+	one_line "the Debian package registry cannot be reached" "packages without the registry" \
+		env BUILD="$tmp/setup" unshare -n "$setup/packages.sh" --with liveupdate-none
+	one_line "cannot be reached" "the base without the registry" \
+		env -u KERNEL BUILD="$tmp/setup" unshare -n "$setup/base.sh"
+else
+	skipped "packages without the registry" "not root"
+	skipped "the base without the registry" "not root"
+fi
+mkdir -p "$tmp/old/tree"
+printf 'VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 0\nEXTRAVERSION =\n' >"$tmp/old/tree/Makefile"
+tar -C "$tmp/old" -czf "$tmp/old.tar.gz" tree
+one_line "KERNEL=$tmp/old/tree is Linux 6.1.0; a 7.3.y tree or tarball is needed" "another kernel's tree" \
+	env BUILD="$tmp/setup" KERNEL="$tmp/old/tree" "$setup/base.sh"
+one_line "KERNEL=$tmp/old.tar.gz is Linux 6.1.0; a 7.3.y tree or tarball is needed" "another kernel's tarball" \
+	env BUILD="$tmp/setup" KERNEL="$tmp/old.tar.gz" "$setup/base.sh"
+one_line "KERNEL=$tmp/none does not exist" "a KERNEL= that is not there" \
+	env BUILD="$tmp/setup" KERNEL="$tmp/none" "$setup/base.sh"
+
+# What a machine has of backports by its own choice is not ours to judge.
+what="setup took nothing but QEMU from backports"
+if [[ -s $BUILD/apt/installed ]]; then
+	grep '~bpo' "$BUILD/apt/installed" |
+		grep -vE '^Setting up (qemu-system-[a-z0-9]*|seabios|ipxe-qemu|libslirp0)[: ]' >"$tmp/out" || :
+	if [[ -s $tmp/out ]]; then
+		result "not ok" "$what"
+	else
+		result ok "$what"
+	fi
+else
+	skipped "$what" "setup had nothing to install for $BUILD"
+fi
 
 mkdir "$tmp/bin" "$tmp/build"
 printf '#!/bin/sh\necho "QEMU emulator version 7.2.17 (Debian 1:7.2+dfsg-7+deb12u15)"\n' >"$tmp/bin/qemu-system-x86_64"
@@ -68,10 +119,12 @@ if unshare -m true 2>/dev/null; then
 	ln -s "$BUILD/linux" "$tmp/linux"
 	one_line "no space: $tmp/build" "no space for a kernel" \
 		small "$tmp/build" 50m env BUILD="$tmp/build" "$dir/build.sh" --tree "$BUILD/linux" series
+	one_line "/dev/kvm cannot run this kernel: leave ACCEL out" "a /dev/kvm that does not work" \
+		with_kvm env ACCEL=kvm BUILD="$tmp/build" "$dir/run.sh" --kernel "$kernel" --initrd "$initrd"
 else
-	for what in "no space to work in" "no space for the machine's memory" "no space for a kernel"; do
-		n=$((n + 1))
-		echo "ok $n - errors: $what # SKIP cannot mount"
+	for what in "no space to work in" "no space for the machine's memory" "no space for a kernel" \
+		"a /dev/kvm that does not work"; do
+		skipped "$what" "cannot mount"
 	done
 fi
 
