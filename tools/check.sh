@@ -17,30 +17,32 @@ make tree.
 EOF
 }
 
-# name | command | what it shows. What fails early is cheap. A step whose script
-# cannot be run fails.
+# name | lane | command | what it shows. What fails early is cheap. A step whose script
+# cannot be run fails. Steps of the lane "beside" run one after the other beside those of
+# "main": they judge no stream of frames, which suffers where a CPU is not there in time.
+# What comes after build waits for it.
 steps() {
 	cat <<EOF
-series|tools/series/test.sh|tree, sync and export on a synthetic base
-judge|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
-identity|tools/series/identity.sh|tree then sync of the overlay changes nothing
-findings|tools/series/findings.sh|what became of each review finding of the public series is where the table says
-map|tools/series/map.sh|README's map has every file
-checkpatch|tools/series/checkpatch.sh|checkpatch --strict on every patch
-build|tools/check.sh --kernels series base|the kernels and the guest programs build
-warnings|tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
-kunit|tools/vm/kunit.sh|KUnit: page tables, hand-overs, images
-iommufd|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there
-kho|tools/vm/kho.sh --quick|many preserved ranges: none lost, a constant cost for each
-uapi|tools/vm/uapi.sh|the uAPI of the series, without a kexec
-main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
-matrix|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, places and kernels
-failures|tools/vm/matrix.sh --cases failures --core --tap|a damaged hand-over, a VMM that dies, memory under pressure: contained
-errors|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl-C leaves nothing
-negatives|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
-selftests|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
-debug|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log (only when named: 10 minutes)
-debug-uapi|env DEBUG=1 tools/vm/uapi.sh|the uAPI there, with kmemleak (only when named)
+judge|main|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
+findings|main|tools/series/findings.sh|what became of each review finding of the public series is where the table says
+map|main|tools/series/map.sh|README's map has every file
+series|beside|tools/series/test.sh|tree, sync and export on a synthetic base
+identity|beside|tools/series/identity.sh|tree then sync of the overlay changes nothing
+checkpatch|beside|tools/series/checkpatch.sh|checkpatch --strict on every patch
+build|main|tools/check.sh --kernels series base|the kernels and the guest programs build
+main|main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
+negatives|main|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
+matrix|main|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, places and kernels
+failures|main|tools/vm/matrix.sh --cases failures --core --tap|a damaged hand-over, a VMM that dies, memory under pressure: contained
+errors|main|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl-C leaves nothing
+warnings|beside|env JOBS=1 tools/series/warnings.sh|no new warning with W=1, no new kernel-doc warning
+kunit|beside|tools/vm/kunit.sh|KUnit: page tables, hand-overs, images
+iommufd|beside|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there
+kho|beside|tools/vm/kho.sh --quick|many preserved ranges: none lost, a constant cost for each
+uapi|beside|tools/vm/uapi.sh|the uAPI of the series, without a kexec
+selftests|beside|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
+debug|main|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log (only when named: 10 minutes)
+debug-uapi|main|env DEBUG=1 tools/vm/uapi.sh|the uAPI there, with kmemleak (only when named)
 EOF
 }
 
@@ -70,7 +72,7 @@ kernels() {
 case ${1-} in
 -h|--help) usage; exit 0 ;;
 --list)
-	steps | while IFS='|' read -r name cmd what; do
+	steps | while IFS='|' read -r name _ _ what; do
 		printf '%-12s %s\n' "$name" "$what"
 	done
 	exit 0 ;;
@@ -99,64 +101,77 @@ want() {
 	return 1
 }
 
-mkdir -p "$build/check"
-# One CPU is enough for these, and they need no kernel: they run beside what comes first.
-beside="series identity"
+logs=$build/check
+mkdir -p "$logs"
+rm -f "$logs"/*.{log,pid,rc}
 
-# Each step is a process group of its own, which is ended as a whole. What it prints goes
-# to a file: nothing that cleans up after itself dies because nobody reads it any more.
-declare -A child begun
-start() {
-	begun[$1]=$SECONDS
-	: >"$build/check/$1.log"
-	setsid env --default-signal=INT,QUIT $2 </dev/null >"$build/check/$1.log" 2>&1 &
-	child[$1]=$!
+# Runs the steps of lane $1. Each is a process group of its own, which is ended as a whole. What
+# it prints goes to NAME.log: nothing that cleans up after itself dies because nobody reads
+# it any more. NAME.pid is who it is, NAME.rc how it ended and the seconds it took.
+run_lane() {
+	local name lane cmd begun rc child= built=
+
+	trap 'trap "" INT TERM; [[ -z $child ]] || kill -- "-$child" 2>/dev/null; wait; exit 143' INT TERM
+	while IFS='|' read -r name lane cmd _ <&3; do
+		want "$name" || continue
+		[[ $name != build ]] || built=$logs/build.rc
+		[[ $lane == "$1" ]] || continue
+		while [[ -n $built && $name != build && ! -e $built ]]; do
+			sleep 0.5 & wait $!
+		done
+		begun=$SECONDS rc=0
+		setsid env --default-signal=INT,QUIT $cmd </dev/null >"$logs/$name.log" 2>&1 &
+		child=$!
+		echo "$child" >"$logs/$name.new"
+		mv "$logs/$name.new" "$logs/$name.pid"
+		wait "$child" || rc=$?
+		child=
+		echo "$rc $((SECONDS - begun))" >"$logs/$name.new"
+		mv "$logs/$name.new" "$logs/$name.rc"
+	done 3< <(steps)
 }
 
+declare -A lanes=()
+reader=
 stop() {
-	local pid
-
 	trap '' INT TERM HUP PIPE
-	for pid in "${child[@]}"; do
-		kill -- "-$pid" 2>/dev/null || :
-	done
-	[[ -z $reader ]] || kill "$reader" 2>/dev/null || :
+	kill ${reader:+"$reader"} "${lanes[@]}" 2>/dev/null || :
 	wait 2>/dev/null
 	exit "$1"
 }
-reader=
 trap 'stop 130' INT
 trap 'stop 143' TERM HUP
 trap 'stop 141' PIPE
 
-while IFS='|' read -r name cmd what; do
-	[[ " $beside " != *" $name "* ]] || ! want "$name" || start "$name" "$cmd"
-done < <(steps)
-
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 shown=0
 bad=()
-begin=$SECONDS
-total=$(steps | wc -l)
-i=0
-# Results are counted at the left margin only: subtests are indented.
-while IFS='|' read -r name cmd what <&3; do
-	i=$((i + 1))
-	want "$name" || continue
-	log=$build/check/$name.log
-	echo "# [$i/$total] $name: $what"
-	rc=0
-	if [[ -n ${child[$name]-} ]]; then
-		wait "${child[$name]}" || rc=$?
-		cat "$log"
-	else
-		start "$name" "$cmd"
-		tail -n +1 -s 0.2 -f --pid="${child[$name]}" "$log" &
+declare -A seen=()
+total=$(steps | while IFS='|' read -r name _; do ! want "$name" || echo; done | wc -l)
+
+# Wait for file $1 of lane $2
+until_there() {
+	while [[ ! -e $1 ]] && kill -0 "${lanes[$2]}" 2>/dev/null; do
+		sleep 0.2
+	done
+	[[ -e $1 ]]
+}
+
+# Print what a step prints, while it does, and count its results: those at the left margin
+# only, as subtests are indented.
+show() {
+	local name=$1 lane=$2 what=$3 log=$logs/$1.log rc=1 took=0 plan p s f
+
+	shown=$((shown + 1)) seen[$name]=1
+	echo "# [$shown/$total] $name: $what"
+	if until_there "$logs/$name.pid" "$lane"; then
+		tail -n +1 -s 0.2 -f --pid="$(<"$logs/$name.pid")" "$log" &
 		reader=$!
-		wait "${child[$name]}" || rc=$?
 		wait "$reader" || :
 		reader=
+		! until_there "$logs/$name.rc" "$lane" || read -r rc took <"$logs/$name.rc"
+	else
+		: >"$log"
 	fi
-	unset "child[$name]"
 	p=$(grep -cE '^ok .*' "$log" || true)
 	s=$(grep -ciE '^ok .*# *skip' "$log" || true)
 	f=$(grep -cE '^not ok ' "$log" || true)
@@ -172,9 +187,26 @@ while IFS='|' read -r name cmd what <&3; do
 	fi
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	(( ! f )) || bad+=("$name")
-	echo "# [$i/$total] $name: $p passed, $f failed, $s skipped, $((SECONDS - begun[$name])) s"
+	echo "# [$shown/$total] $name: $p passed, $f failed, $s skipped, $took s"
+}
+
+for l in main beside; do
+	run_lane "$l" &
+	lanes[$l]=$!
+done
+begin=$SECONDS
+while IFS='|' read -r name l _ what <&3; do
+	[[ $l == main ]] && want "$name" || continue
+	show "$name" "$l" "$what"
+	# What has ended beside it
+	while IFS='|' read -r name l _ what <&4; do
+		[[ $l == main || -v seen[$name] || ! -e $logs/$name.rc ]] || show "$name" "$l" "$what"
+	done 4< <(steps)
+done 3< <(steps)
+while IFS='|' read -r name l _ what <&3; do
+	[[ -v seen[$name] ]] || ! want "$name" || show "$name" "$l" "$what"
 done 3< <(steps)
 
-echo "# $((SECONDS - begin)) s in all; logs in $build/check${bad:+; failed: ${bad[*]}}"
+echo "# $((SECONDS - begin)) s in all; logs in $logs${bad:+; failed: ${bad[*]}}"
 echo "$passed passed, $failed failed, $skipped skipped"
 (( ! failed && passed ))
