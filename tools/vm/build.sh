@@ -54,6 +54,8 @@ export KBUILD_BUILD_TIMESTAMP=1970-01-01 KBUILD_BUILD_USER=liveupdate
 export KBUILD_BUILD_HOST=workshop
 if command -v ccache >/dev/null; then
 	export CCACHE_DIR="${CCACHE_DIR:-$BUILD/ccache}"
+	# What it has preprocessed to look for is what gcc compiles: a tenth less to do.
+	export CCACHE_NOCPP2=1
 fi
 
 # One line that moves on a terminal; else one now and then.
