@@ -40,7 +40,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup base tree sync series kernel initramfs run matrix failures soak bench check suites \
-	checkpatch bisect-check bloat clean distclean
+	checkpatch docs bisect-check bloat clean distclean
 
 help:
 	@echo 'Show it:'
@@ -84,6 +84,7 @@ help:
 	@echo '  make series      git format-patch with cover letter, to build/series'
 	@echo '    V=2              as version 2'
 	@echo '  make checkpatch  checkpatch --strict over the series'
+	@echo '  make docs        the pages the series touches, with Sphinx'
 	@echo '  make bisect-check  every commit builds, in several configurations (an hour or more)'
 	@echo '    SAMPLE=N         N of the commits'
 	@echo '    CONFIGS="a b"    only these (tools/series/bisect.sh --list)'
@@ -118,6 +119,9 @@ series:
 
 checkpatch:
 	@tools/series/checkpatch.sh
+
+docs: tree
+	@tools/series/docs.sh
 
 bisect-check: tree
 	@tools/series/bisect.sh $(if $(SAMPLE),--sample $(SAMPLE)) $(CONFIGS)
