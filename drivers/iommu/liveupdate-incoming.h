@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Records of what the old kernel handed over, shared by liveupdate-load.c, which
- * makes and frees them, and liveupdate-adopt.c, which goes by them.
+ * makes and frees them, and by liveupdate-adopt.c and liveupdate-discard.c, which
+ * go by them.
  */
 #ifndef __IOMMU_LIVEUPDATE_INCOMING_H
 #define __IOMMU_LIVEUPDATE_INCOMING_H
@@ -53,7 +54,10 @@ struct incoming_device {
 	struct device *dev;
 	struct iommu_group *group;
 	enum iommu_liveupdate_state state;
-	/* Adoption was tried and failed: the device is blocked */
+	/*
+	 * Blocked and not to be given back: adoption failed, its user cannot have
+	 * it, or RESTORE went on without it before it showed up.
+	 */
 	bool failed;
 	/* Attached, discarded or removed: the record has no further meaning */
 	bool ended;
@@ -88,6 +92,9 @@ struct incoming_domain *iommu_incoming_domain(struct incoming *in, u64 key);
 struct incoming_unit *iommu_incoming_unit(struct incoming *in, u64 reg_phys);
 struct incoming_device *iommu_incoming_rid(struct incoming *in, u32 segment,
 					   u32 rid);
+void iommu_incoming_block(struct incoming_device *rec);
+void iommu_incoming_end(struct incoming_device *rec);
+void iommu_incoming_end_absent(struct incoming_device *rec);
 void iommu_incoming_discard_devices(struct incoming_domain *domain);
 void iommu_incoming_discard_domain(struct incoming_domain *domain);
 

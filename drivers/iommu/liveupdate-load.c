@@ -5,7 +5,8 @@
  * From the bytes the old kernel left to lists, which live from boot to the last
  * FINISH, and what an IOMMU driver asks of them at boot. A device record says
  * who holds the attachment now; a domain record owns the restored domain until
- * RESTORE takes it or FINISH discards it, see liveupdate-adopt.c.
+ * RESTORE takes it or FINISH discards it, see liveupdate-adopt.c and
+ * liveupdate-discard.c.
  */
 
 #define pr_fmt(fmt) "iommu: liveupdate: " fmt
@@ -236,6 +237,30 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
 	return 0;
 }
 
+/*
+ * Ends the records, and returns true, unless a device has been recorded meanwhile.
+ * No device is in the middle of its probe: it has found the records and is in
+ * them, or it will find none.
+ */
+static bool end_incoming(struct incoming *in)
+{
+	struct incoming_device *rec;
+
+	guard(mutex)(&iommu_probe_device_lock);
+	guard(mutex)(&iommu_liveupdate_lock);
+	list_for_each_entry(rec, &in->devices, list)
+		if (!rec->ended && !rec->domain)
+			return false;
+
+	WRITE_ONCE(pending, false);
+	iommu_incoming = NULL;
+	list_for_each_entry(rec, &in->devices, list)
+		WARN_ON(!rec->ended);
+	free_records(in);
+	kfree(in);
+	return true;
+}
+
 /**
  * iommu_liveupdate_incoming_finish() - FLB finish: the last iommufd is finished
  * @obj: What iommu_liveupdate_incoming_load() made.
@@ -244,25 +269,19 @@ int iommu_liveupdate_incoming_load(u64 data, void **obj)
  * are not readable, or are of a domain that no iommufd has had. The devices have
  * been quiesced; they end here, as the memory is freed next.
  *
- * Context: May sleep; under the FLB's lock; takes group mutexes.
+ * Context: May sleep; under the FLB's lock; takes iommu_probe_device_lock and
+ *          group mutexes.
  */
 void iommu_liveupdate_incoming_finish(void *obj)
 {
 	struct incoming_domain *domain;
-	struct incoming_device *rec;
 	struct incoming *in = obj;
 
-	iommu_incoming_discard_devices(NULL);
 	list_for_each_entry(domain, &in->domains, list)
 		iommu_incoming_discard_domain(domain);
-
-	guard(mutex)(&iommu_liveupdate_lock);
-	WRITE_ONCE(pending, false);
-	iommu_incoming = NULL;
-	list_for_each_entry(rec, &in->devices, list)
-		WARN_ON(!rec->ended);
-	free_records(in);
-	kfree(in);
+	do
+		iommu_incoming_discard_devices(NULL);
+	while (!end_incoming(in));
 }
 
 /*

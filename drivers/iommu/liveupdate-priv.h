@@ -47,11 +47,13 @@ void iommu_group_liveupdate_unpreserve(struct device *dev);
 void iommu_group_liveupdate_discard(struct iommu_group *group,
 				    struct device *dev);
 
-/* liveupdate-adopt.c: called by iommu.c without a lock */
+/* liveupdate-adopt.c: called by iommu.c without the group mutex */
 struct iommu_group *iommu_liveupdate_get_group(struct device *dev);
 
-/* liveupdate-adopt.c: called by iommu.c with the group mutex held */
+/* liveupdate-adopt.c: called by iommu.c with the group mutex held or without */
 bool iommu_liveupdate_is_incoming(struct device *dev);
+
+/* liveupdate-adopt.c: called by iommu.c with the group mutex held */
 struct iommu_domain *iommu_liveupdate_adopt(struct device *dev);
 void iommu_liveupdate_refuse(struct device *dev);
 int iommu_liveupdate_may_claim(struct device *dev, void *owner);

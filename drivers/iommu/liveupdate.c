@@ -28,7 +28,7 @@
  *     the root in one register write. Whatever is not in it can no longer do
  *     DMA. Translation stays on from here to the end of time.
  *
- * New kernel (liveupdate-load.c, liveupdate-adopt.c)
+ * New kernel (liveupdate-load.c, liveupdate-adopt.c, liveupdate-discard.c)
  *   - the driver adopts the hand-over root in place and adds to it.
  *   - at probe the core restores the domain around the live table and adopts
  *     the attachment: software state only. A sentinel owns the group, so no

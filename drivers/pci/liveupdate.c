@@ -23,7 +23,9 @@
  * dozens of places that write (BAR sizing, INTx, MSI, power state, MPS, ASPM,
  * ACS, AER, SR-IOV, quirks, and more with each release), none of which a running
  * device needs since the previous kernel had done it all. What is learned by
- * writing is taken from the record. Resources stay where they are.
+ * writing is taken from the record. Resources stay where they are. Nobody drops
+ * what is written to BARs: the quirks that take a device from firmware that way
+ * (USB host controllers, e100, Intel graphics) leave an incoming one alone.
  *
  * An incoming device takes no driver but vfio-pci and does not leave D0.
  * pci_liveupdate_done() ends all that, when the driver has the device back
@@ -36,12 +38,15 @@
  *
  * The old kernel's side is in liveupdate.c and liveupdate_record.c, the new
  * kernel's in liveupdate_incoming.c, which has the record, and
- * liveupdate_device.c.
+ * liveupdate_device.c. Both have others ask liveupdate_held.c before they disturb
+ * a device.
  *
  * Lock order: pci_rescan_remove_lock -> device lock -> pci_liveupdate_mutex and
  * FLB lock -> pci_liveupdate_mutex; pci_rescan_remove_lock -> incoming.lock and
  * FLB lock -> incoming.lock. Neither of the two is held when another lock of PCI
- * is taken. While something is preserved or incoming, pci_bus_sem is taken inside
+ * is taken. Who preserves or freezes a device only tries for its lock: who unbinds
+ * it holds that until its user has closed it, which takes dev_set->lock of VFIO or
+ * the session. While something is preserved or incoming, pci_bus_sem is taken inside
  * of the device lock of a bridge and of pciehp's ctrl->state_lock. Giving a device
  * up takes the group mutex of the IOMMU core inside of the device lock or of
  * dev_set->lock of VFIO.
@@ -55,7 +60,6 @@
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/pci.h>
-#include <linux/list.h>
 #include <linux/liveupdate.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
@@ -113,41 +117,21 @@ static int check_preservable(struct pci_dev *dev)
 	return 0;
 }
 
-/**
- * pci_liveupdate_preserve - Have a device run through the next live update
- * @dev: Device, bound to the calling driver
- *
- * Records @dev and the bridges above it and holds @dev in D0. Until
- * pci_liveupdate_unpreserve() ways around the driver to reset, remove or
- * configure @dev from user space fail.
- *
- * Context: Process context, may sleep. From the preserve callback of a file
- *          handler that has the PCI FLB.
- * Return: 0, -EOPNOTSUPP (logged) for a kind of device that cannot be
- * preserved, -EBUSY if it is preserved, not in D0, or not yet done with the
- * last live update, -ENODEV without the PCI FLB, -ENOMEM or an error from KHO.
- */
-int pci_liveupdate_preserve(struct pci_dev *dev)
+static int preserve_locked(struct pci_dev *dev)
 {
 	struct pci_dev *bridge;
 	int ret;
 
-	ret = pm_runtime_resume_and_get(&dev->dev);
+	guard(mutex)(&pci_liveupdate_mutex);
+	if (pci_liveupdate_preserved(dev))
+		return -EBUSY;
+	ret = check_preservable(dev);
 	if (ret)
 		return ret;
 
-	guard(mutex)(&pci_liveupdate_mutex);
-	if (pci_liveupdate_preserved(dev)) {
-		ret = -EBUSY;
-		goto err_pm;
-	}
-	ret = check_preservable(dev);
-	if (ret)
-		goto err_pm;
-
 	ret = pci_liveupdate_record_get(dev);
 	if (ret)
-		goto err_pm;
+		return ret;
 	for (bridge = pci_upstream_bridge(dev); bridge;
 	     bridge = pci_upstream_bridge(bridge)) {
 		ret = pci_liveupdate_record_get(bridge);
@@ -163,6 +147,58 @@ err_bridges:
 	     undo = pci_upstream_bridge(undo))
 		pci_liveupdate_record_put(undo);
 	pci_liveupdate_record_put(dev);
+	return ret;
+}
+
+/* There are holders for a moment, such as readers of sriov_numvfs */
+static bool trylock_device(struct pci_dev *dev)
+{
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		if (device_trylock(&dev->dev))
+			return true;
+		fsleep(10 * USEC_PER_MSEC);
+	}
+	return false;
+}
+
+/**
+ * pci_liveupdate_preserve - Have a device run through the next live update
+ * @dev: Device, bound to the calling driver
+ *
+ * Records @dev and the bridges above it and holds @dev in D0. Until
+ * pci_liveupdate_unpreserve() ways around the driver to reset, remove or
+ * configure @dev from user space fail. The device lock is taken for that, so that
+ * a reset which was asked for before is either over or has not begun.
+ *
+ * Context: Process context, may sleep. From the preserve callback of a file
+ *          handler that has the PCI FLB. Locks that closing the device takes may
+ *          be held, but not the device lock.
+ * Return: 0, -EOPNOTSUPP (logged) for a kind of device that cannot be
+ * preserved, -EBUSY if it is preserved, not in D0, not yet done with the last live
+ * update, or being reset, unbound or removed, -ENODEV without the PCI FLB, -ENOMEM
+ * or an error from KHO.
+ */
+int pci_liveupdate_preserve(struct pci_dev *dev)
+{
+	int ret;
+
+	ret = pm_runtime_resume_and_get(&dev->dev);
+	if (ret)
+		return ret;
+
+	if (!trylock_device(dev)) {
+		pci_err(dev, "cannot be preserved: is being reset, unbound or removed\n");
+		ret = -EBUSY;
+		goto err_pm;
+	}
+	ret = preserve_locked(dev);
+	device_unlock(&dev->dev);
+	if (ret)
+		goto err_pm;
+	return 0;
+
 err_pm:
 	pm_runtime_put(&dev->dev);
 	return ret;
@@ -348,6 +384,12 @@ bool pci_liveupdate_too_late(struct pci_dev *dev)
 	return false;
 }
 
+static void wait_for_end(void)
+{
+	for (;;)
+		schedule_timeout_uninterruptible(MAX_SCHEDULE_TIMEOUT);
+}
+
 /**
  * pci_liveupdate_remove - The driver of a device is about to let go of it
  * @dev: Device, locked
@@ -369,175 +411,39 @@ void pci_liveupdate_remove(struct pci_dev *dev)
 	}
 
 	device_unlock(&dev->dev);
-	for (;;)
-		schedule_timeout_uninterruptible(MAX_SCHEDULE_TIMEOUT);
+	wait_for_end();
 }
 
-/* False if no device can be preserved or incoming: no need to look at each */
-static bool anything_held(void)
-{
-	return pci_liveupdate_record_used() || pci_liveupdate_record_came();
-}
-
-static int find_held(struct pci_dev *dev, void *found)
-{
-	if (!pci_liveupdate_preserved(dev) && !pci_liveupdate_incoming(dev))
-		return 0;
-	*(bool *)found = true;
-	return 1;
-}
-
-/*
- * Whether user space has to keep its hands off the device, which may be a
- * bridge above one that runs.
+/**
+ * pci_liveupdate_stop_root_bus - A host bridge is about to be removed
+ * @bus: Its root bus
+ *
+ * To say that it is too late would not help: who removes a host bridge goes on
+ * whatever happens to the devices below. So give the rescan lock back, which
+ * hotplug threads want that device_shutdown() waits for, and wait for the end of
+ * this kernel.
+ *
+ * Context: Process context, may sleep. pci_rescan_remove_lock held. Drivers of some
+ *          host bridges do not have it, whose devices cannot be preserved: their
+ *          DMA is that of another device, or their IOMMU cannot be handed over.
  */
-bool pci_liveupdate_held(struct pci_dev *dev)
-{
-	bool found = false;
-
-	if (!anything_held())
-		return false;
-	if (!find_held(dev, &found) && dev->subordinate)
-		pci_walk_bus(dev->subordinate, find_held, &found);
-	return found;
-}
-
-/* The same with pci_bus_sem held */
-bool pci_liveupdate_held_locked(struct pci_dev *dev)
-{
-	bool found = false;
-
-	lockdep_assert_held(&pci_bus_sem);
-
-	if (!anything_held())
-		return false;
-	if (!find_held(dev, &found) && dev->subordinate)
-		pci_walk_bus_locked(dev->subordinate, find_held, &found);
-	return found;
-}
-
-/*
- * The same for who sets up bridges. No device comes or goes meanwhile: some hold
- * pci_bus_sem for that, others do not need to.
- */
-bool pci_liveupdate_held_stable(struct pci_dev *dev)
-{
-	struct pci_dev *child;
-	bool found = false;
-
-	if (!anything_held())
-		return false;
-	if (find_held(dev, &found))
-		return true;
-	if (!dev->subordinate)
-		return false;
-
-	list_for_each_entry(child, &dev->subordinate->devices, bus_list)
-		if (pci_liveupdate_held_stable(child))
-			return true;
-	return false;
-}
-
-static int find_running(struct pci_dev *dev, void *found)
-{
-	if (test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
-		return 0;
-	return find_held(dev, found);
-}
-
-/*
- * Whether a reset, or loss of power, would stop the device or one below it. One
- * that is blocked has stopped, and that may be just what it needs.
- */
-bool pci_liveupdate_running(struct pci_dev *dev)
-{
-	bool found = false;
-
-	if (!anything_held())
-		return false;
-	if (!find_running(dev, &found) && dev->subordinate)
-		pci_walk_bus(dev->subordinate, find_running, &found);
-	return found;
-}
-
-/* The same for all that a reset of a slot would hit */
-bool pci_liveupdate_slot_running(struct pci_slot *slot)
+void pci_liveupdate_stop_root_bus(struct pci_bus *bus)
 {
 	struct pci_dev *dev;
 
-	list_for_each_entry(dev, &slot->bus->devices, bus_list)
-		if (dev->slot == slot && pci_liveupdate_running(dev))
-			return true;
-
-	return false;
+	list_for_each_entry(dev, &bus->devices, bus_list) {
+		if (!pci_liveupdate_too_late(dev))
+			continue;
+		lockdep_assert_held(&pci_rescan_remove_lock);
+		pci_unlock_rescan_remove();
+		wait_for_end();
+	}
 }
 
-struct disturbance {
-	bool held;
-	bool disturbed;
-};
-
-static int find_disturbed(struct pci_dev *dev, void *data)
-{
-	struct disturbance *found = data;
-	u16 cmd;
-
-	if (!find_running(dev, &found->held))
-		return 0;
-
-	/* Gone, or powered off or reset since */
-	pci_read_config_word(dev, PCI_COMMAND, &cmd);
-	if (!PCI_POSSIBLE_ERROR(cmd) &&
-	    cmd & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER))
-		return 0;
-	found->disturbed = true;
-	return 1;
-}
-
-/**
- * pci_liveupdate_undisturbed - Do devices below a port run on after an event?
- * @port: Port whose slot or link reports a change
- *
- * A device whose link was down has been reset. That is a removal like any other,
- * which pci_liveupdate_remove() or pci_liveupdate_stop_device() reports.
- *
- * Return: true if devices below @port run through a live update, and none of them
- * has stopped.
+/*
+ * Early, before anything has been stopped. A device that is preserved after this
+ * has looked is found by pci_pm_prepare().
  */
-bool pci_liveupdate_undisturbed(struct pci_dev *port)
-{
-	struct disturbance found = {};
-
-	if (anything_held() && port->subordinate)
-		pci_walk_bus(port->subordinate, find_disturbed, &found);
-	return found.held && !found.disturbed;
-}
-
-static int report_contained(struct pci_dev *dev, void *unused)
-{
-	bool found;
-
-	if (find_running(dev, &found))
-		pci_err(dev, "was reset while it runs through a live update, its user cannot have it back\n");
-	return 0;
-}
-
-/**
- * pci_liveupdate_contained - A port has taken its link down by itself
- * @port: Port whose link is up again
- *
- * The devices below have been reset by that. One that is preserved cannot be
- * frozen any more, and one that came running cannot be opened. Says so in the
- * log.
- *
- * Context: May sleep.
- */
-void pci_liveupdate_contained(struct pci_dev *port)
-{
-	if (anything_held() && port->subordinate)
-		pci_walk_bus(port->subordinate, report_contained, NULL);
-}
-
 static int pm_notify(struct notifier_block *nb, unsigned long action,
 		     void *data)
 {

@@ -204,7 +204,10 @@ void __init pci_liveupdate_record_lost(void)
 	WRITE_ONCE(incoming.lost, true);
 }
 
-/* Without a lock: false if no device is incoming */
+/*
+ * Without a lock: false if no device is incoming. It may be true for good if none
+ * is, as the entry of a device that is never found stays.
+ */
 bool pci_liveupdate_record_came(void)
 {
 	return READ_ONCE(incoming.lost) || !list_empty(&incoming.entries);

@@ -35,6 +35,11 @@ void pci_liveupdate_give_up(struct pci_dev *dev, const char *why);
 
 #else
 
+static inline bool pci_liveupdate_preserved(struct pci_dev *dev)
+{
+	return false;
+}
+
 static inline bool pci_liveupdate_incoming(struct pci_dev *dev)
 {
 	return false;

@@ -445,7 +445,8 @@ void intel_iommu_block_rid(struct iommu_device *iommu_dev, u32 segment, u16 rid)
 		return;
 
 	pdev = pci_get_domain_bus_and_slot(segment, PCI_BUS_NUM(rid), rid & 0xff);
-	if (pdev)
+	/* Not if it turned out to be behind another unit */
+	if (pdev && pdev->dev.iommu && pdev->dev.iommu->iommu_dev == iommu_dev)
 		info = dev_iommu_priv_get(&pdev->dev);
 
 	was = read_entry(iommu, rid);

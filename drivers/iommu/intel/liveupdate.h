@@ -68,7 +68,8 @@ static inline bool context_entry_same(const struct context_entry *a,
  * struct intel_iommu_adopted - What is left of the hand-over of a unit
  * @unclaimed: Routing ids whose entry is as the previous kernel left it.
  * @alias:     Those of @unclaimed which no device has for its own: DMA aliases.
- * @dids:      Domain id -> users, see DID_DOMAIN and DID_ENTRY in adopt.c. Protected by did_lock.
+ * @dids:      Domain id -> users, see DID_DOMAIN and DID_ENTRY in adopt.c. Protected
+ *             by did_lock.
  * @pasid_tables: Routing id -> struct pasid_table that no device has taken yet;
  *             scalable mode only.
  * @nr_dropped: Entries that were made non-present when the unit was adopted.

@@ -57,6 +57,7 @@ static const struct liveupdate_file_ops iommufd_liveupdate_ops = {
 	.unfreeze = iommufd_liveupdate_unfreeze,
 	.retrieve = iommufd_liveupdate_retrieve,
 	.can_finish = iommufd_liveupdate_can_finish,
+	.cancel_finish = iommufd_liveupdate_cancel_finish,
 	.finish = iommufd_liveupdate_finish,
 	.get_id = iommufd_liveupdate_get_id,
 	.owner = THIS_MODULE,

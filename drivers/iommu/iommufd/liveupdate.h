@@ -34,8 +34,8 @@ struct iommufd_liveupdate_out_hwpt {
 };
 
 /*
- * Old kernel: a preserved iommufd, from preserve to unpreserve. Protected by
- * iommufd_ctx::liveupdate_lock.
+ * Old kernel: a preserved iommufd, from preserve to unpreserve. Changed with the
+ * mutex of the LUO session and iommufd_ctx::liveupdate_lock, read with either.
  */
 struct iommufd_liveupdate_out {
 	struct liveupdate_session *session;
@@ -66,7 +66,10 @@ enum iommufd_liveupdate_state {
 	IOMMUFD_LIVEUPDATE_GONE,
 };
 
-/* @state and @hwpt_paging are protected by iommufd_liveupdate_incoming_lock */
+/*
+ * @state is protected by iommufd_liveupdate_incoming_lock, and so is @hwpt_paging
+ * once @state is RESTORED; before that by iommufd_ctx::liveupdate_lock.
+ */
 struct iommufd_liveupdate_in_hwpt {
 	u64 token;
 	u64 key;
@@ -111,6 +114,12 @@ struct iommufd_liveupdate_in {
 	struct iommufd_liveupdate_in_pages *pages;
 	u32 nr_areas;
 	struct iommufd_liveupdate_area_ser *area;
+
+	/* Until there is memory for @hwpt and @pages */
+	u32 nr_hwpts_ser;
+	struct iommufd_liveupdate_hwpt_ser *hwpt_ser;
+	u32 nr_pages_ser;
+	struct iommufd_liveupdate_pages_ser *pages_ser;
 };
 
 /*
@@ -154,6 +163,7 @@ void iommufd_liveupdate_forget_files(struct iommufd_liveupdate_out *out);
 
 int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args);
 bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args);
+void iommufd_liveupdate_cancel_finish(struct liveupdate_file_op_args *args);
 void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args);
 
 int iommufd_liveupdate_take(struct iommufd_ctx *ictx,
@@ -195,6 +205,6 @@ void iommufd_liveupdate_abandon_areas(struct io_pagetable *iopt);
 
 void iommufd_liveupdate_settle_later(struct iommufd_ctx *ictx,
 				     struct io_pagetable *iopt);
-void iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx);
+int iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx, bool killable);
 
 #endif

@@ -98,6 +98,7 @@ iommufd_liveupdate_check_device(struct iommufd_device *idev,
  *   device is not attached to a marked HWPT;
  *   -EOPNOTSUPP: on the list of what is not supported;
  *   -EBUSY: preserved already;
+ *   -EINTR: interrupted by a signal;
  *   or what the IOMMU core says.
  */
 int iommufd_device_liveupdate_preserve(struct iommufd_device *idev,
@@ -108,7 +109,11 @@ int iommufd_device_liveupdate_preserve(struct iommufd_device *idev,
 	struct iommufd_liveupdate_out_hwpt *hwpt;
 	int rc;
 
-	guard(mutex)(&ictx->liveupdate_lock);
+	/* Who holds these may have to wait for his own memory */
+	ACQUIRE(mutex_intr, lock)(&ictx->liveupdate_lock);
+	rc = ACQUIRE_ERR(mutex_intr, &lock);
+	if (rc)
+		return rc;
 
 	if (!ictx->liveupdate_out || ictx->liveupdate_out->session != session) {
 		dev_warn(idev->dev,
@@ -116,7 +121,10 @@ int iommufd_device_liveupdate_preserve(struct iommufd_device *idev,
 		return -EINVAL;
 	}
 
-	guard(mutex)(&igroup->lock);
+	ACQUIRE(mutex_intr, igroup_lock)(&igroup->lock);
+	rc = ACQUIRE_ERR(mutex_intr, &igroup_lock);
+	if (rc)
+		return rc;
 
 	if (idev->liveupdate_preserved)
 		return -EBUSY;

@@ -137,6 +137,9 @@ static void test_hwpt(struct kunit *test)
 	EXPECT_REFUSED(test, h, h->hwpt[2].token, 0);
 	EXPECT_REFUSED(test, h, h->hwpt[1].ioas, 2);
 	EXPECT_REFUSED(test, h, h->hwpt[1].flags, IOMMUFD_LIVEUPDATE_HWPT_FLAGS + 1);
+	/* What would take for ever to look at is not looked at */
+	EXPECT_REFUSED(test, h, h->in.nr_hwpts, IOMMUFD_LIVEUPDATE_MAX_HWPTS + 1);
+	EXPECT_REFUSED(test, h, h->in.nr_ioases, ARRAY_SIZE(h->hwpt) + 1);
 }
 
 static void test_ioas(struct kunit *test)

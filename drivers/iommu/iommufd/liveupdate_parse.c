@@ -103,14 +103,14 @@ static bool iommufd_liveupdate_area_valid(const struct iommufd_liveupdate_in *in
 		prev->iova + (prev->length - 1) < area->iova);
 }
 
+/* The areas are in the order of their IOASes, @area is the first one not seen yet */
 static bool iommufd_liveupdate_ioas_valid(const struct iommufd_liveupdate_in *in,
-					  u32 i)
+					  u32 i, u32 *area)
 {
 	u64 nr_areas = 0;
-	u32 j;
 
-	for (j = 0; j < in->nr_areas; j++)
-		nr_areas += in->area[j].ioas == i;
+	for (; *area < in->nr_areas && in->area[*area].ioas == i; (*area)++)
+		nr_areas++;
 	return in->ioas[i].nr_areas == nr_areas && !in->ioas[i].reserved;
 }
 
@@ -123,7 +123,13 @@ static bool iommufd_liveupdate_ioas_valid(const struct iommufd_liveupdate_in *in
  */
 int iommufd_liveupdate_validate(const struct iommufd_liveupdate_in *in)
 {
+	u32 area = 0;
 	u32 i;
+
+	/* Each HWPT is compared with all others, and each IOAS has one */
+	if (in->nr_hwpts > IOMMUFD_LIVEUPDATE_MAX_HWPTS ||
+	    in->nr_ioases > in->nr_hwpts)
+		return -EINVAL;
 
 	for (i = 0; i < in->nr_hwpts; i++)
 		if (!iommufd_liveupdate_hwpt_valid(in, i))
@@ -141,7 +147,7 @@ int iommufd_liveupdate_validate(const struct iommufd_liveupdate_in *in)
 		if (!iommufd_liveupdate_area_valid(in, i))
 			return -EINVAL;
 	for (i = 0; i < in->nr_ioases; i++)
-		if (!iommufd_liveupdate_ioas_valid(in, i))
+		if (!iommufd_liveupdate_ioas_valid(in, i, &area))
 			return -EINVAL;
 	return 0;
 }
@@ -155,13 +161,18 @@ iommufd_liveupdate_load_kho(const struct iommufd_liveupdate_array_ser *array,
 				       GFP_KERNEL);
 }
 
+/* What was loaded before there was no memory for the rest is not there any more */
 static int
 iommufd_liveupdate_load(iommufd_liveupdate_load_fn load,
 			const struct iommufd_liveupdate_array_ser *array,
 			size_t size, void *copyp, u32 *nr)
 {
-	void *copy = load(array, size);
+	void *copy;
 
+	if (*(void **)copyp)
+		return 0;
+
+	copy = load(array, size);
 	if (IS_ERR(copy))
 		return PTR_ERR(copy);
 	*nr = array->nr;
@@ -175,26 +186,28 @@ iommufd_liveupdate_load_hwpts(struct iommufd_liveupdate_in *in,
 			      const struct iommufd_liveupdate_array_ser *array)
 {
 	struct iommufd_liveupdate_hwpt_ser *ser;
-	u32 nr;
 	u32 i;
 	int rc;
 
-	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &ser, &nr);
+	if (in->hwpt)
+		return 0;
+	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &in->hwpt_ser,
+				     &in->nr_hwpts_ser);
 	if (rc)
 		return rc;
-	in->hwpt = kvzalloc_objs(*in->hwpt, nr);
-	if (!in->hwpt) {
-		kvfree(ser);
+	in->hwpt = kvzalloc_objs(*in->hwpt, in->nr_hwpts_ser);
+	if (!in->hwpt)
 		return -ENOMEM;
-	}
-	in->nr_hwpts = nr;
-	for (i = 0; i < nr; i++) {
+	in->nr_hwpts = in->nr_hwpts_ser;
+	ser = in->hwpt_ser;
+	for (i = 0; i < in->nr_hwpts; i++) {
 		in->hwpt[i].token = ser[i].token;
 		in->hwpt[i].key = ser[i].key;
 		in->hwpt[i].ioas = ser[i].ioas;
 		in->hwpt[i].flags = ser[i].flags;
 	}
 	kvfree(ser);
+	in->hwpt_ser = NULL;
 	return 0;
 }
 
@@ -204,20 +217,21 @@ iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
 			      const struct iommufd_liveupdate_array_ser *array)
 {
 	struct iommufd_liveupdate_pages_ser *ser;
-	u32 nr;
 	u32 i;
 	int rc;
 
-	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &ser, &nr);
+	if (in->pages)
+		return 0;
+	rc = iommufd_liveupdate_load(load, array, sizeof(*ser), &in->pages_ser,
+				     &in->nr_pages_ser);
 	if (rc)
 		return rc;
-	in->pages = kvzalloc_objs(*in->pages, nr);
-	if (!in->pages) {
-		kvfree(ser);
+	in->pages = kvzalloc_objs(*in->pages, in->nr_pages_ser);
+	if (!in->pages)
 		return -ENOMEM;
-	}
-	in->nr_pages = nr;
-	for (i = 0; i < nr; i++) {
+	in->nr_pages = in->nr_pages_ser;
+	ser = in->pages_ser;
+	for (i = 0; i < in->nr_pages; i++) {
 		if (ser[i].flags & ~IOMMUFD_LIVEUPDATE_PAGES_FLAGS)
 			rc = -EINVAL;
 		in->pages[i].file = ser[i].file;
@@ -227,6 +241,7 @@ iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
 		in->pages[i].length = ser[i].length;
 	}
 	kvfree(ser);
+	in->pages_ser = NULL;
 	return rc;
 }
 
@@ -236,7 +251,8 @@ iommufd_liveupdate_load_pages(struct iommufd_liveupdate_in *in,
  * @ser:  What it is read from
  * @load: How to get a copy of an array of it, to be freed with kvfree()
  *
- * What could be read is set even if it fails, as finish needs the keys.
+ * What could be read is set even if it fails, as finish needs the keys. After
+ * -ENOMEM it can be called again and goes on from there.
  *
  * Return: 0; -EINVAL if malformed; or an error of @load.
  */
@@ -283,8 +299,8 @@ int iommufd_liveupdate_parse_ser(struct iommufd_liveupdate_in *in,
  * iommufd_liveupdate_parse() - Read what the previous kernel handed over
  * @in: @data says where it is; the rest is filled
  *
- * KHO memory is freed as it is read, so this can be done only once. What it is
- * copied to is charged to nobody: that whoever happens to read it has reached a
+ * KHO memory is freed as it is read, so this can be done only once, but again
+ * after -ENOMEM. What it is copied to is charged to nobody: that whoever happens to read it has reached a
  * limit must not be what loses it.
  *
  * Return: 0; -EOPNOTSUPP for an unknown version, -EINVAL if malformed, -ENOMEM.

@@ -105,6 +105,11 @@ static int iommufd_liveupdate_get_hwpts(struct iommufd_ctx *ictx,
 		pr_warn("no HWPT is marked\n");
 		return -EINVAL;
 	}
+	if (nr > IOMMUFD_LIVEUPDATE_MAX_HWPTS) {
+		pr_warn("more than %u HWPTs are marked\n",
+			IOMMUFD_LIVEUPDATE_MAX_HWPTS);
+		return -EOPNOTSUPP;
+	}
 
 	out->hwpt = kvzalloc_objs(*out->hwpt, nr);
 	out->ioas = kvzalloc_objs(*out->ioas, nr);
@@ -152,22 +157,35 @@ static void iommufd_liveupdate_put_hwpts(struct iommufd_liveupdate_out *out)
 /*
  * Removing any domain moves the pages of the IOAS to another one, so keep those
  * that are not marked as well.
+ *
+ * To release them cannot fail, so it does not wait for the mutex of the IOAS,
+ * which is held while user memory is accessed. What is held can be found.
  */
-static void iommufd_liveupdate_release_siblings(struct iommufd_ioas *ioas)
+static void iommufd_liveupdate_release_siblings(struct iommufd_ctx *ictx,
+						struct iommufd_ioas *ioas)
 {
 	struct iommufd_hwpt_paging *hwpt_paging;
+	struct iommufd_object *obj;
+	unsigned long index;
 
-	lockdep_assert_held(&ioas->mutex);
+	lockdep_assert_held(&ictx->liveupdate_lock);
 
-	list_for_each_entry(hwpt_paging, &ioas->hwpt_list, hwpt_item) {
-		if (!hwpt_paging->liveupdate_held)
+	xa_lock(&ictx->objects);
+	xa_for_each(&ictx->objects, index, obj) {
+		if (obj->type != IOMMUFD_OBJ_HWPT_PAGING)
+			continue;
+		hwpt_paging = container_of(obj, struct iommufd_hwpt_paging,
+					   common.obj);
+		if (hwpt_paging->ioas != ioas || !hwpt_paging->liveupdate_held)
 			continue;
 		hwpt_paging->liveupdate_held = false;
-		refcount_dec(&hwpt_paging->common.obj.users);
+		refcount_dec(&obj->users);
 	}
+	xa_unlock(&ictx->objects);
 }
 
-static int iommufd_liveupdate_hold_siblings(struct iommufd_ioas *ioas)
+static int iommufd_liveupdate_hold_siblings(struct iommufd_ctx *ictx,
+					    struct iommufd_ioas *ioas)
 {
 	struct iommufd_hwpt_paging *hwpt_paging;
 
@@ -177,12 +195,12 @@ static int iommufd_liveupdate_hold_siblings(struct iommufd_ioas *ioas)
 		if (hwpt_paging->auto_domain) {
 			pr_warn("IOAS %u: devices attached to the IOAS and not to an HWPT are not supported\n",
 				ioas->obj.id);
-			iommufd_liveupdate_release_siblings(ioas);
+			iommufd_liveupdate_release_siblings(ictx, ioas);
 			return -EOPNOTSUPP;
 		}
 		/* It is being destroyed, and will take the mutex for it */
 		if (!refcount_inc_not_zero(&hwpt_paging->common.obj.users)) {
-			iommufd_liveupdate_release_siblings(ioas);
+			iommufd_liveupdate_release_siblings(ictx, ioas);
 			return -EBUSY;
 		}
 		hwpt_paging->liveupdate_held = true;
@@ -190,15 +208,19 @@ static int iommufd_liveupdate_hold_siblings(struct iommufd_ioas *ioas)
 	return 0;
 }
 
-static int iommufd_liveupdate_freeze_ioas(struct iommufd_ioas *ioas)
+static int iommufd_liveupdate_freeze_ioas(struct iommufd_ctx *ictx,
+					  struct iommufd_ioas *ioas)
 {
 	struct io_pagetable *iopt = &ioas->iopt;
 	int rc;
 
 	/* Nobody adds or removes an HWPT between the two */
-	guard(mutex)(&ioas->mutex);
+	ACQUIRE(mutex_intr, lock)(&ioas->mutex);
+	rc = ACQUIRE_ERR(mutex_intr, &lock);
+	if (rc)
+		return rc;
 
-	rc = iommufd_liveupdate_hold_siblings(ioas);
+	rc = iommufd_liveupdate_hold_siblings(ictx, ioas);
 	if (rc)
 		return rc;
 
@@ -219,22 +241,23 @@ static int iommufd_liveupdate_freeze_ioas(struct iommufd_ioas *ioas)
 err_thaw:
 	iopt_thaw(iopt);
 err_release:
-	iommufd_liveupdate_release_siblings(ioas);
+	iommufd_liveupdate_release_siblings(ictx, ioas);
 	return rc;
 }
 
-static void iommufd_liveupdate_thaw_ioases(struct iommufd_liveupdate_out *out)
+static void iommufd_liveupdate_thaw_ioases(struct iommufd_ctx *ictx,
+					   struct iommufd_liveupdate_out *out)
 {
 	while (out->nr_ioases) {
 		struct iommufd_ioas *ioas = out->ioas[--out->nr_ioases];
 
-		guard(mutex)(&ioas->mutex);
 		iopt_thaw(&ioas->iopt);
-		iommufd_liveupdate_release_siblings(ioas);
+		iommufd_liveupdate_release_siblings(ictx, ioas);
 	}
 }
 
-static int iommufd_liveupdate_freeze_ioases(struct iommufd_liveupdate_out *out)
+static int iommufd_liveupdate_freeze_ioases(struct iommufd_ctx *ictx,
+					    struct iommufd_liveupdate_out *out)
 {
 	u32 i, j;
 	int rc;
@@ -246,9 +269,9 @@ static int iommufd_liveupdate_freeze_ioases(struct iommufd_liveupdate_out *out)
 			if (out->ioas[j] == ioas)
 				break;
 		if (j == out->nr_ioases) {
-			rc = iommufd_liveupdate_freeze_ioas(ioas);
+			rc = iommufd_liveupdate_freeze_ioas(ictx, ioas);
 			if (rc) {
-				iommufd_liveupdate_thaw_ioases(out);
+				iommufd_liveupdate_thaw_ioases(ictx, out);
 				return rc;
 			}
 			out->ioas[out->nr_ioases++] = ioas;
@@ -271,6 +294,11 @@ iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate_out *out,
 			hwpt_paging->common.obj.id);
 		return -EOPNOTSUPP;
 	}
+	if (hwpt_paging->nest_parent) {
+		pr_warn("HWPT %u: a parent for nested HWPTs is not supported\n",
+			hwpt_paging->common.obj.id);
+		return -EOPNOTSUPP;
+	}
 	/* MSI pages are mapped behind the back of the IOAS */
 	if (!bitmap_empty(hwpt_paging->present_sw_msi.bitmap,
 			  BITS_PER_TYPE(hwpt_paging->present_sw_msi.bitmap))) {
@@ -286,8 +314,6 @@ iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate_out *out,
 	ser->ioas = hwpt->ioas;
 	if (hwpt_paging->enforce_cache_coherency)
 		ser->flags |= IOMMUFD_LIVEUPDATE_HWPT_ENFORCE_CC;
-	if (hwpt_paging->nest_parent)
-		ser->flags |= IOMMUFD_LIVEUPDATE_HWPT_NEST_PARENT;
 	if (hwpt_paging->common.pasid_compat)
 		ser->flags |= IOMMUFD_LIVEUPDATE_HWPT_PASID;
 
@@ -315,6 +341,7 @@ iommufd_liveupdate_preserve_hwpt(struct iommufd_liveupdate_out *out,
  *   yet, or a mapping is not what its memfd holds;
  *   -EOPNOTSUPP: on the list of what is not supported;
  *   -EBUSY: a mapping or an HWPT is being changed;
+ *   -EINTR: interrupted by a signal;
  *   or what the IOMMU core says.
  */
 int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
@@ -325,7 +352,14 @@ int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	u32 i;
 	int rc;
 
-	guard(mutex)(&ictx->liveupdate_lock);
+	/*
+	 * Whoever uses the iommufd can hold this and the locks below for long,
+	 * with a fault on memory of his own, and is not the agent that waits.
+	 */
+	ACQUIRE(mutex_intr, lock)(&ictx->liveupdate_lock);
+	rc = ACQUIRE_ERR(mutex_intr, &lock);
+	if (rc)
+		return rc;
 
 	if (ictx->liveupdate_out)
 		return -EBUSY;
@@ -347,7 +381,7 @@ int iommufd_liveupdate_preserve(struct liveupdate_file_op_args *args)
 	if (rc)
 		goto err_free_ser;
 
-	rc = iommufd_liveupdate_freeze_ioases(out);
+	rc = iommufd_liveupdate_freeze_ioases(ictx, out);
 	if (rc)
 		goto err_put_hwpts;
 
@@ -384,7 +418,7 @@ err_unpreserve:
 		iommu_liveupdate_unpreserve_domain(out->hwpt[done].key);
 err_forget_files:
 	iommufd_liveupdate_forget_files(out);
-	iommufd_liveupdate_thaw_ioases(out);
+	iommufd_liveupdate_thaw_ioases(ictx, out);
 err_put_hwpts:
 	iommufd_liveupdate_put_hwpts(out);
 err_free_ser:
@@ -422,7 +456,7 @@ void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 		iommu_liveupdate_unpreserve_domain(out->hwpt[i].key);
 	}
 	iommufd_liveupdate_forget_files(out);
-	iommufd_liveupdate_thaw_ioases(out);
+	iommufd_liveupdate_thaw_ioases(ictx, out);
 	iommufd_liveupdate_put_hwpts(out);
 	iommufd_liveupdate_destroy_arrays(out);
 	kho_unpreserve_free(out->ser);
@@ -439,7 +473,11 @@ void iommufd_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
  * device that uses it. Of new objects most kinds are refused when they are made,
  * but not while the iommufd is just being preserved.
  *
- * Context: reboot(2), LUO locks held. Takes iommufd_ctx::liveupdate_lock.
+ * Userspace still runs and can make those wait who hold liveupdate_lock, so it is
+ * not taken. What is read here is only changed by preserve and unpreserve, of this
+ * iommufd and of devices in the same session, whose mutex is held.
+ *
+ * Context: reboot(2), LUO locks held. Takes xa_lock of the objects.
  * Return: 0, -EINVAL if a marked HWPT has no preserved device, -EOPNOTSUPP if
  * there is something by now that cannot be preserved, or what the IOMMU core says.
  */
@@ -449,8 +487,6 @@ int iommufd_liveupdate_freeze(struct liveupdate_file_op_args *args)
 	struct iommufd_liveupdate_out *out;
 	u32 i;
 	int rc;
-
-	guard(mutex)(&ictx->liveupdate_lock);
 
 	out = ictx->liveupdate_out;
 	if (WARN_ON(!out))

@@ -270,7 +270,10 @@ int iommufd_liveupdate_record_ioas(struct iommufd_liveupdate_out *out, u32 index
 		return PTR_ERR(ioas_ser);
 
 	/* It is frozen; the lock is for those who only look */
-	guard(rwsem_read)(&iopt->iova_rwsem);
+	ACQUIRE(rwsem_read_intr, lock)(&iopt->iova_rwsem);
+	rc = ACQUIRE_ERR(rwsem_read_intr, &lock);
+	if (rc)
+		return rc;
 
 	for (allowed = iopt_allowed_iter_first(iopt, 0, ULONG_MAX); allowed;
 	     allowed = iopt_allowed_iter_next(allowed, 0, ULONG_MAX)) {

@@ -64,8 +64,6 @@ iommufd_liveupdate_build_hwpt(struct iommufd_ctx *ictx,
 	 */
 	hwpt_paging->enforce_cache_coherency =
 		hwpt->flags & IOMMUFD_LIVEUPDATE_HWPT_ENFORCE_CC;
-	hwpt_paging->nest_parent =
-		hwpt->flags & IOMMUFD_LIVEUPDATE_HWPT_NEST_PARENT;
 	hwpt_paging->common.pasid_compat =
 		hwpt->flags & IOMMUFD_LIVEUPDATE_HWPT_PASID;
 
@@ -220,6 +218,9 @@ err_abandon:
  * The devices that use the domain and are not attached to it yet keep the HWPT.
  * With hold false only look whether they are all there to stay: while a device
  * is being opened it can still go back to the core, domain and all.
+ *
+ * A device whose unbind has begun is as good as any: its object stays until that
+ * gets the lock. It may not be usable for iommufd_lock_obj() any more.
  */
 static int iommufd_liveupdate_hold_devices(struct iommufd_ctx *ictx,
 					   struct iommufd_hwpt_paging *hwpt_paging,
@@ -236,7 +237,8 @@ static int iommufd_liveupdate_hold_devices(struct iommufd_ctx *ictx,
 	xa_for_each(&ictx->objects, index, obj) {
 		struct iommufd_device *idev;
 
-		if (obj->type != IOMMUFD_OBJ_DEVICE || !iommufd_lock_obj(obj))
+		if (obj->type != IOMMUFD_OBJ_DEVICE ||
+		    !refcount_inc_not_zero(&obj->users))
 			continue;
 		xa_unlock(&ictx->objects);
 
@@ -253,7 +255,7 @@ static int iommufd_liveupdate_hold_devices(struct iommufd_ctx *ictx,
 			}
 		}
 
-		iommufd_put_object(ictx, obj);
+		refcount_dec(&obj->users);
 		xa_lock(&ictx->objects);
 	}
 	xa_unlock(&ictx->objects);
@@ -284,24 +286,28 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ctx *ictx,
 	struct iommufd_ioas *ioas;
 	int rc;
 
+	/*
+	 * IOMMU_IOAS_CHANGE_PROCESS charges somebody else for the pages of the
+	 * IOASes it can see. Ours can share pages with them.
+	 */
+	lockdep_assert_held(&ictx->ioas_creation_lock);
+
 	for (hwpt = in->hwpt; hwpt != end; hwpt++)
 		if (hwpt->ioas == wanted->ioas &&
 		    iommu_liveupdate_domain_unclaimed(hwpt->key))
 			return -ENODEV;
 
 	/* Nothing of the pages may be left for later, on either side */
-	if (iommufd_liveupdate_shares_pages(in, wanted->ioas))
-		iommufd_liveupdate_settle_all(ictx);
+	if (iommufd_liveupdate_shares_pages(in, wanted->ioas)) {
+		rc = iommufd_liveupdate_settle_all(ictx, true);
+		if (rc)
+			return rc;
+	}
 
 	ioas = iommufd_ioas_alloc(ictx);
 	if (IS_ERR(ioas))
 		return PTR_ERR(ioas);
 
-	/*
-	 * IOMMU_IOAS_CHANGE_PROCESS charges somebody else for the pages of the
-	 * IOASes it can see. Ours can share pages with them.
-	 */
-	down_read(&ictx->ioas_creation_lock);
 	mutex_lock(&ioas->mutex);
 	rc = iommufd_liveupdate_build_hwpt(ictx, ioas, wanted);
 	if (rc)
@@ -348,7 +354,6 @@ static int iommufd_liveupdate_build_ioas(struct iommufd_ctx *ictx,
 	mutex_unlock(&ioas->mutex);
 
 	iommufd_object_finalize(ictx, &ioas->obj);
-	up_read(&ictx->ioas_creation_lock);
 	return 0;
 
 err_hwpts:
@@ -364,7 +369,6 @@ err_hwpts:
 	}
 err_ioas:
 	mutex_unlock(&ioas->mutex);
-	up_read(&ictx->ioas_creation_lock);
 	iommufd_object_abort_and_destroy(ictx, &ioas->obj);
 	return rc;
 }
@@ -394,6 +398,9 @@ iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
 	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock)
 		pending = hwpt->state == IOMMUFD_LIVEUPDATE_PENDING;
 	if (pending) {
+		/* FINISH must hear of all that is lost, and wait for nobody */
+		if (READ_ONCE(ictx->liveupdate_finishing))
+			return -EBUSY;
 		rc = iommufd_liveupdate_build_ioas(ictx, in, hwpt);
 		if (rc)
 			return rc;
@@ -421,20 +428,27 @@ iommufd_liveupdate_restore_hwpt(struct iommufd_ctx *ictx,
  * the session waits for the lock. If it cannot be answered nothing is undone, it
  * can be asked for again.
  *
- * Context: Takes iommufd_ctx::liveupdate_lock.
+ * Context: Takes iommufd_ctx::ioas_creation_lock and liveupdate_lock.
  * Return: 0 or the errnos of &struct iommu_hwpt_liveupdate_restore.
  */
 int iommufd_hwpt_liveupdate_restore(struct iommufd_ucmd *ucmd)
 {
 	struct iommu_hwpt_liveupdate_restore *cmd = ucmd->cmd;
+	struct iommufd_ctx *ictx = ucmd->ictx;
 	int err;
 	int rc;
 
 	if (cmd->flags)
 		return -EOPNOTSUPP;
 
-	scoped_guard(mutex, &ucmd->ictx->liveupdate_lock)
-		rc = iommufd_liveupdate_restore_hwpt(ucmd->ictx, cmd);
+	/*
+	 * IOMMU_IOAS_CHANGE_PROCESS has the first while it waits for all who use
+	 * an IOAS. FINISH, which needs the second, must not wait for them.
+	 */
+	down_read(&ictx->ioas_creation_lock);
+	scoped_guard(mutex, &ictx->liveupdate_lock)
+		rc = iommufd_liveupdate_restore_hwpt(ictx, cmd);
+	up_read(&ictx->ioas_creation_lock);
 	if (rc && rc != -EEXIST)
 		return rc;
 

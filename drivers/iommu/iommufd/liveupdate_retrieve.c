@@ -25,25 +25,37 @@
 DEFINE_MUTEX(iommufd_liveupdate_incoming_lock);
 static LIST_HEAD(iommufd_liveupdate_incoming_list);
 
-/* What was handed over as @data, read now if this is the first use of it */
+/* An error is final, but what there was no memory for can still be read */
+static void iommufd_liveupdate_read(struct iommufd_liveupdate_in *in)
+{
+	in->error = iommufd_liveupdate_parse(in);
+	if (in->error == -ENOMEM)
+		pr_warn("no memory to read the hand-over of the previous kernel\n");
+	else if (in->error)
+		pr_err("hand-over of the previous kernel is not usable: %pe\n",
+		       ERR_PTR(in->error));
+}
+
+/* What was handed over as @data, read now if it was not read yet */
 static struct iommufd_liveupdate_in *iommufd_liveupdate_incoming(u64 data)
 {
 	struct iommufd_liveupdate_in *in;
 
 	guard(mutex)(&iommufd_liveupdate_incoming_lock);
 
-	list_for_each_entry(in, &iommufd_liveupdate_incoming_list, list)
-		if (in->data == data)
-			return in;
+	list_for_each_entry(in, &iommufd_liveupdate_incoming_list, list) {
+		if (in->data != data)
+			continue;
+		if (in->error == -ENOMEM)
+			iommufd_liveupdate_read(in);
+		return in;
+	}
 
 	in = kzalloc_obj(*in);
 	if (!in)
 		return NULL;
 	in->data = data;
-	in->error = iommufd_liveupdate_parse(in);
-	if (in->error)
-		pr_err("hand-over of the previous kernel is not usable: %pe\n",
-		       ERR_PTR(in->error));
+	iommufd_liveupdate_read(in);
 	list_add(&in->list, &iommufd_liveupdate_incoming_list);
 	return in;
 }
@@ -63,6 +75,8 @@ static void iommufd_liveupdate_free_incoming(struct iommufd_liveupdate_in *in)
 {
 	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock)
 		list_del(&in->list);
+	kvfree(in->pages_ser);
+	kvfree(in->hwpt_ser);
 	kvfree(in->area);
 	kvfree(in->pages);
 	kvfree(in->file);
@@ -85,44 +99,53 @@ static void iommufd_liveupdate_put_files(struct iommufd_liveupdate_in *in)
 	}
 }
 
+static int iommufd_liveupdate_get_file(struct iommufd_liveupdate_in *in, u32 i,
+				       struct liveupdate_session *session)
+{
+	const struct iommufd_liveupdate_file_ser *ser = &in->file_ser[i];
+	struct file *file;
+	int rc;
+
+	rc = liveupdate_get_file_incoming(session, ser->token, &file);
+	if (rc)
+		return rc;
+	in->file[i] = file;
+
+	/* It may have been moved or freed by now: the devices must stop */
+	if (!memfd_liveupdate_dma_held(file)) {
+		iommu_liveupdate_give_up_file(in->data,
+					      "its memory was not held in place");
+		return -EINVAL;
+	}
+	if (!shmem_mapping(file->f_mapping) ||
+	    i_size_read(file_inode(file)) != ser->size)
+		return -EINVAL;
+	return 0;
+}
+
 /*
  * Hold the memfds, so that the memory does not depend on who retrieves or
- * closes what, and in which order.
+ * closes what, and in which order. Look at all of them even if one is bad: others
+ * may be a reason to stop the devices.
  */
 static int iommufd_liveupdate_get_files(struct iommufd_liveupdate_in *in,
 					struct liveupdate_session *session)
 {
+	int error = 0;
 	u32 i;
 	int rc;
 
 	for (i = 0; i < in->nr_files; i++) {
-		struct file *file;
-
-		rc = liveupdate_get_file_incoming(session,
-						  in->file_ser[i].token, &file);
-		if (rc)
-			goto err_put;
-		in->file[i] = file;
-		if (!shmem_mapping(file->f_mapping) ||
-		    i_size_read(file_inode(file)) != in->file_ser[i].size) {
-			rc = -EINVAL;
-			goto err_put;
-		}
-		/* It may have been moved or freed by now: the devices must stop */
-		if (!memfd_liveupdate_dma_held(file)) {
-			iommu_liveupdate_give_up_file(in->data,
-						      "its memory was not held in place");
-			rc = -EINVAL;
-			goto err_put;
-		}
+		rc = iommufd_liveupdate_get_file(in, i, session);
+		if (!rc)
+			continue;
+		pr_err("memfd with token %llu: %pe\n", in->file_ser[i].token,
+		       ERR_PTR(rc));
+		error = error ?: rc;
 	}
-	return 0;
-
-err_put:
-	pr_err("memfd with token %llu: %pe\n", in->file_ser[i].token,
-	       ERR_PTR(rc));
-	iommufd_liveupdate_put_files(in);
-	return rc;
+	if (error)
+		iommufd_liveupdate_put_files(in);
+	return error;
 }
 
 /**
@@ -178,12 +201,12 @@ int iommufd_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 	int rc;
 
 	in = iommufd_liveupdate_incoming(args->serialized_data);
-	if (!in)
+	/* LUO keeps an error for good, apart from this one */
+	if (!in || in->error == -ENOMEM)
 		return -EPROBE_DEFER;
 	if (in->error)
 		return in->error;
 
-	/* LUO keeps an error for good, apart from this one */
 	file = iommufd_ctx_create_file();
 	if (IS_ERR(file))
 		return -EPROBE_DEFER;
@@ -215,8 +238,15 @@ err_fput:
  * To finish is to say that the VM has come over. If it lost a mapping since RESTORE
  * that is refused once, whoever found out about it. Who asks again knows.
  *
+ * After this nothing can be restored, and so nothing is left to settle or can get
+ * lost, until the session is finished or iommufd_liveupdate_cancel_finish() says
+ * that it is not.
+ *
+ * Whoever uses the iommufd can hold the locks for long, with a fault on memory of
+ * his own. He is not who waits here, and has the host wait for him in reboot(2).
+ *
  * Context: LUO session mutex held. Takes iommufd_ctx::liveupdate_lock.
- * Return: true, or false and @error is -EIO.
+ * Return: true, or false and @error is -EIO, or -EINTR after a signal.
  */
 bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 {
@@ -226,15 +256,42 @@ bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 		return true;
 
 	ictx = args->file->private_data;
-	guard(mutex)(&ictx->liveupdate_lock);
-	iommufd_liveupdate_settle_all(ictx);
+	ACQUIRE(mutex_intr, lock)(&ictx->liveupdate_lock);
+	args->error = ACQUIRE_ERR(mutex_intr, &lock);
+	if (args->error)
+		return false;
+	args->error = iommufd_liveupdate_settle_all(ictx, true);
+	if (args->error)
+		return false;
 
-	guard(mutex)(&iommufd_liveupdate_incoming_lock);
-	if (!ictx->liveupdate_lost)
-		return true;
-	ictx->liveupdate_lost = false;
-	args->error = -EIO;
-	return false;
+	scoped_guard(mutex, &iommufd_liveupdate_incoming_lock) {
+		if (ictx->liveupdate_lost)
+			args->error = -EIO;
+		ictx->liveupdate_lost = false;
+	}
+	if (args->error)
+		return false;
+	WRITE_ONCE(ictx->liveupdate_finishing, true);
+	return true;
+}
+
+/**
+ * iommufd_liveupdate_cancel_finish() - LUO cancel_finish of an iommufd
+ * @args: @file and @retrieve_status are used
+ *
+ * What is missing can be restored again, and FINISH asked for after that.
+ *
+ * Context: LUO session mutex held.
+ */
+void iommufd_liveupdate_cancel_finish(struct liveupdate_file_op_args *args)
+{
+	struct iommufd_ctx *ictx;
+
+	if (args->retrieve_status <= 0)
+		return;
+
+	ictx = args->file->private_data;
+	WRITE_ONCE(ictx->liveupdate_finishing, false);
 }
 
 /**
@@ -247,7 +304,8 @@ bool iommufd_liveupdate_can_finish(struct liveupdate_file_op_args *args)
  * bound and not attached is waited for is decided by its own file, which knows
  * if it still has a user.
  *
- * Context: LUO session mutex held. Takes iommufd_ctx::liveupdate_lock.
+ * Context: LUO session mutex held. Takes iommufd_ctx::liveupdate_lock, which is
+ * not held for long: there is no RESTORE since can_finish.
  */
 void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 {
@@ -266,9 +324,10 @@ void iommufd_liveupdate_finish(struct liveupdate_file_op_args *args)
 	if (args->retrieve_status > 0) {
 		ictx = args->file->private_data;
 		mutex_lock(&ictx->liveupdate_lock);
-		/* RESTORE could still be called after can_finish */
-		iommufd_liveupdate_settle_all(ictx);
+		/* Only a selftest comes without can_finish, and finds any */
+		iommufd_liveupdate_settle_all(ictx, false);
 		ictx->liveupdate_in = NULL;
+		WRITE_ONCE(ictx->liveupdate_finishing, false);
 	}
 
 	for (i = 0; i < in->nr_hwpts; i++) {

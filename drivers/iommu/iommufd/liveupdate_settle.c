@@ -28,6 +28,7 @@
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
 
@@ -154,25 +155,51 @@ static void iommufd_liveupdate_settle_some(struct io_pagetable *iopt,
 	}
 }
 
-/**
- * iommufd_liveupdate_settle_areas() - Compare and pin what RESTORE did not
- * @iopt:  Table that userspace can see, or could
- * @start: First IOVA
- * @last:  Last IOVA
- *
- * Afterwards the areas of the range are like all others, or gone. Use
- * iopt_settle(), which costs nothing when there is nothing to do.
- *
- * Context: Takes domains_rwsem and iova_rwsem of @iopt. May sleep.
- */
-void iommufd_liveupdate_settle_areas(struct io_pagetable *iopt,
-				     unsigned long start, unsigned long last)
+static int iommufd_liveupdate_lock_iopt(struct io_pagetable *iopt,
+					bool killable)
 {
-	struct iopt_area *area;
-
-	do {
+	if (!killable) {
 		down_read(&iopt->domains_rwsem);
 		down_write(&iopt->iova_rwsem);
+		return 0;
+	}
+
+	if (fatal_signal_pending(current) ||
+	    down_read_killable(&iopt->domains_rwsem))
+		return -EINTR;
+	if (down_write_killable(&iopt->iova_rwsem)) {
+		up_read(&iopt->domains_rwsem);
+		return -EINTR;
+	}
+	return 0;
+}
+
+/**
+ * iommufd_liveupdate_settle_areas() - Compare and pin what RESTORE did not
+ * @iopt:     Table that userspace can see, or could
+ * @start:    First IOVA
+ * @last:     Last IOVA
+ * @killable: Give up when the caller is killed, who may not be who maps memory
+ *            that takes long to fault in, and holds the locks meanwhile
+ *
+ * Afterwards the areas of the range are like all others, or gone. Use
+ * iopt_settle() or iopt_settle_killable(), which cost nothing when there is
+ * nothing to do.
+ *
+ * Context: Takes domains_rwsem and iova_rwsem of @iopt. May sleep.
+ * Return: 0, or if @killable -EINTR; what is settled by then stays so.
+ */
+int iommufd_liveupdate_settle_areas(struct io_pagetable *iopt,
+				    unsigned long start, unsigned long last,
+				    bool killable)
+{
+	struct iopt_area *area;
+	int rc;
+
+	do {
+		rc = iommufd_liveupdate_lock_iopt(iopt, killable);
+		if (rc)
+			return rc;
 		area = iopt_area_iter_first(iopt, start, last);
 		while (area && !area->liveupdate_unsettled)
 			area = iopt_area_iter_next(area, start, last);
@@ -185,6 +212,7 @@ void iommufd_liveupdate_settle_areas(struct io_pagetable *iopt,
 		up_read(&iopt->domains_rwsem);
 		cond_resched();
 	} while (area);
+	return 0;
 }
 
 static void iommufd_liveupdate_settle_work(struct work_struct *work)
@@ -221,31 +249,45 @@ void iommufd_liveupdate_settle_later(struct iommufd_ctx *ictx,
 
 /**
  * iommufd_liveupdate_settle_all() - Settle every IOAS of an iommufd
- * @ictx: iommufd whose session is not finished
+ * @ictx:     iommufd whose session is not finished
+ * @killable: As for iommufd_liveupdate_settle_areas()
  *
  * An IOAS that is being destroyed has lost its last HWPT, and was settled then.
  *
+ * IOMMU_DESTROY of an IOAS is -EBUSY while it is being settled.
+ *
  * Context: iommufd_ctx::liveupdate_lock is held, which keeps RESTORE from making
  * more to settle. May sleep.
+ * Return: 0, or if @killable -EINTR.
  */
-void iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx)
+int iommufd_liveupdate_settle_all(struct iommufd_ctx *ictx, bool killable)
 {
 	struct iommufd_object *obj;
 	unsigned long index;
+	int rc;
 
 	lockdep_assert_held(&ictx->liveupdate_lock);
 
 	xa_lock(&ictx->objects);
 	xa_for_each(&ictx->objects, index, obj) {
+		struct io_pagetable *iopt;
+
 		if (obj->type != IOMMUFD_OBJ_IOAS || !iommufd_lock_obj(obj))
 			continue;
 		xa_unlock(&ictx->objects);
 
-		iopt_settle(&container_of(obj, struct iommufd_ioas, obj)->iopt,
-			    0, ULONG_MAX);
+		rc = 0;
+		iopt = &container_of(obj, struct iommufd_ioas, obj)->iopt;
+		if (killable)
+			rc = iopt_settle_killable(iopt, 0, ULONG_MAX);
+		else
+			iopt_settle(iopt, 0, ULONG_MAX);
 
 		iommufd_put_object(ictx, obj);
+		if (rc)
+			return rc;
 		xa_lock(&ictx->objects);
 	}
 	xa_unlock(&ictx->objects);
+	return 0;
 }

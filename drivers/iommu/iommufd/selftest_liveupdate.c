@@ -386,5 +386,8 @@ int iommufd_test_liveupdate_can_finish(struct iommufd_ucmd *ucmd)
 		.retrieve_status = 1,
 	};
 
-	return iommufd_liveupdate_can_finish(&args) ? 0 : args.error;
+	if (!iommufd_liveupdate_can_finish(&args))
+		return args.error;
+	iommufd_liveupdate_cancel_finish(&args);
+	return 0;
 }

@@ -465,7 +465,8 @@ static bool vfio_pci_liveupdate_can_finish(struct liveupdate_file_op_args *args)
 
 	vdev = vfio_pci_file_vdev(args->file);
 	ACQUIRE(mutex_intr, lock)(&vdev->vdev.dev_set->lock);
-	if (ACQUIRE_ERR(mutex_intr, &lock))
+	args->error = ACQUIRE_ERR(mutex_intr, &lock);
+	if (args->error)
 		return false;
 
 	if (!vfio_cdev_file_bound(args->file) || vdev->vdev.iommufd_attached)
@@ -494,6 +495,12 @@ static void vfio_pci_liveupdate_discard(struct pci_dev *pdev)
 		pci_liveupdate_done(pdev);
 }
 
+/*
+ * This cannot fail, so it waits for the dev_set lock without being interrupted. Its
+ * user can take that again after can_finish, and keep it with a fault on memory of
+ * his own, as when he binds the device. The agent, and a reboot, wait until the
+ * fault is resolved or the user is killed.
+ */
 static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 {
 	struct pci_dev *pdev __free(vfio_pci_dev_put) = NULL;

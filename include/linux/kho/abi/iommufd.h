@@ -45,6 +45,9 @@
 
 #define IOMMUFD_LIVEUPDATE_ABI_VERSION	0x101
 
+/* Each has devices of its own. More are not preserved, and are not believed. */
+#define IOMMUFD_LIVEUPDATE_MAX_HWPTS	65536
+
 #ifndef __ASSEMBLER__
 
 /**
@@ -86,11 +89,10 @@ struct iommufd_liveupdate_ser {
 
 /* &struct iommufd_liveupdate_hwpt_ser.flags */
 #define IOMMUFD_LIVEUPDATE_HWPT_ENFORCE_CC	BIT(0)
-#define IOMMUFD_LIVEUPDATE_HWPT_NEST_PARENT	BIT(1)
+/* BIT(1) is for a parent of nested HWPTs, which is not preserved so far */
 #define IOMMUFD_LIVEUPDATE_HWPT_PASID		BIT(2)
 #define IOMMUFD_LIVEUPDATE_HWPT_FLAGS				\
 	(IOMMUFD_LIVEUPDATE_HWPT_ENFORCE_CC |			\
-	 IOMMUFD_LIVEUPDATE_HWPT_NEST_PARENT |			\
 	 IOMMUFD_LIVEUPDATE_HWPT_PASID)
 
 /**

@@ -102,10 +102,10 @@ static void __noreturn show_usage(const char *self)
 		"	[--share session|iommufd|ioas|hwpt|nothing] [--interrupts msix|msi|intx]\n"
 		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
 		"	[--pressure] [--order mic] [--skip NIC] [--until s|m|i|c|b|r|a] [--finish] [--native]\n"
-		"	[--forge] [--memlock] [--again] [--jumps N]\n"
-		"	[--unplug preserved|booted|attached [--pull]] [--idle] [--errors]\n"
-		"	[--killed] [--freeze-fails] [--faults] [--strangers]\n"
-		"	[--memory MB [--areas N] [--huge] [--giant] [--lost]]\n"
+		"	[--forge] [--memlock] [--again|--cold] [--jumps N]\n"
+		"	[--unplug preserved|frozen|booted|attached|finishing [--pull]] [--unbind]\n"
+		"	[--plug BDF] [--idle] [--errors] [--killed] [--freeze-fails] [--faults]\n"
+		"	[--strangers] [--limits] [--memory MB [--areas N] [--huge] [--giant] [--lost]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
@@ -116,11 +116,14 @@ static void __noreturn show_usage(const char *self)
 		"For partly, --order is that of memfd, iommufd and cdev, --skip leaves one out,\n"
 		"--until kills a first VMM after that step (session, memfd, iommufd, cdev, bind,\n"
 		"restore, attach), --finish has nobody come, --native uses a discarded NIC with\n"
-		"the driver the kernel has for it.\n"
+		"the driver the kernel has for it, --cold starts one more kernel with nothing.\n"
 		"--killed kills the VMM before the jump, --freeze-fails has freezing fail first,\n"
 		"--faults has each allocation fail once when devices and page tables are taken\n"
-		"back, --strangers lets others try to get them. With --lost the kernel unmaps the\n"
-		"read-only memory, as it is not what the memfd holds.\n", self);
+		"back, --strangers lets others try to get them, --limits has no room for memfds.\n"
+		"--unbind unbinds the driver of a NIC when all is frozen. --plug has another device\n"
+		"come after FINISH.\n"
+		"With --lost the kernel unmaps the read-only memory, as it is not what the memfd\n"
+		"holds.\n", self);
 	exit(KSFT_SKIP);
 }
 
@@ -157,6 +160,8 @@ static bool nr_nics_fits(void)
 
 static int last_stage(void)
 {
+	if (vmm.cold)
+		return 3;
 	return vmm.scenario == CASE_TWICE || vmm.again ? vmm.jumps + 1 : 2;
 }
 
@@ -179,14 +184,18 @@ static void parse_options(int argc, char *argv[])
 		{ "native", no_argument, NULL, 'N' },
 		{ "pressure", no_argument, NULL, 'P' },
 		{ "again", no_argument, NULL, 'E' },
+		{ "cold", no_argument, NULL, 'f' },
 		{ "memlock", no_argument, NULL, 'M' },
 		{ "forge", no_argument, NULL, 'G' },
 		{ "killed", no_argument, NULL, 'X' },
 		{ "freeze-fails", no_argument, NULL, 'Z' },
 		{ "faults", no_argument, NULL, 'Y' },
 		{ "strangers", no_argument, NULL, 'T' },
+		{ "limits", no_argument, NULL, 'w' },
 		{ "unplug", required_argument, NULL, 'u' },
 		{ "pull", no_argument, NULL, 'p' },
+		{ "unbind", no_argument, NULL, 'b' },
+		{ "plug", required_argument, NULL, 'x' },
 		{ "idle", no_argument, NULL, 'D' },
 		{ "errors", no_argument, NULL, 'e' },
 		{ "jumps", required_argument, NULL, 'J' },
@@ -262,6 +271,9 @@ static void parse_options(int argc, char *argv[])
 		case 'E':
 			vmm.again = true;
 			break;
+		case 'f':
+			vmm.cold = true;
+			break;
 		case 'M':
 			vmm.memlock = true;
 			break;
@@ -280,11 +292,20 @@ static void parse_options(int argc, char *argv[])
 		case 'T':
 			vmm.strangers = true;
 			break;
+		case 'w':
+			vmm.limits = true;
+			break;
 		case 'u':
 			vmm.unplug = optarg;
 			break;
 		case 'p':
 			vmm.pull = true;
+			break;
+		case 'b':
+			vmm.unbind = true;
+			break;
+		case 'x':
+			vmm.plug = optarg;
 			break;
 		case 'D':
 			vmm.idle = true;

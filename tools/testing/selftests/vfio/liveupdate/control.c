@@ -261,6 +261,12 @@ void control_pull(unsigned int nic, unsigned int port, unsigned int at)
 	ask("pull nic=%u port=%#x at=%#x", nic, port, at);
 }
 
+/* Have one put into the slot that is empty. */
+void control_plug(void)
+{
+	ask("plug");
+}
+
 /* Have it report an error, one that is not fatal in either case. */
 void control_error(unsigned int nic, bool correctable)
 {

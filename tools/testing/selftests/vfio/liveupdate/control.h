@@ -19,6 +19,7 @@ __printf(2, 3) __noreturn void control_fail(int err, const char *fmt, ...);
 void control_scan(void);
 void control_unplug(unsigned int nic);
 void control_pull(unsigned int nic, unsigned int port, unsigned int at);
+void control_plug(void);
 void control_error(unsigned int nic, bool correctable);
 void control_pause(unsigned int nic);
 void control_resume(unsigned int nic, unsigned int stage);

@@ -85,6 +85,15 @@ static void try_everything(struct nic *nic)
 	session_retrieve(nic->session);
 }
 
+/* Have vfio-pci drive it. */
+void nic_drive(struct nic *nic)
+{
+	if (has_driver(nic))
+		return;
+	must(write_attr(nic, "driver_override", "vfio-pci"), "override driver");
+	must(sysfs_write(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci");
+}
+
 /* What was under way when the device stopped comes first, and does not count. */
 void nic_use_anew(struct nic *nic)
 {
@@ -92,10 +101,7 @@ void nic_use_anew(struct nic *nic)
 
 	control_mark("reopen");
 	control_step("use the device anew");
-	if (!has_driver(nic)) {
-		must(write_attr(nic, "driver_override", "vfio-pci"), "override driver");
-		must(sysfs_write(DRIVERS "vfio-pci/bind", nic->bdf), "bind vfio-pci");
-	}
+	nic_drive(nic);
 	nic_open(nic);
 	nic_map(nic);
 	nic_queue_init(nic);

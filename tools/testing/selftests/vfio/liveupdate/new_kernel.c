@@ -73,8 +73,11 @@ int retrieve_fd(const char *what, struct nic *nic, u64 token)
 
 static void nic_retrieve_memory(struct nic *nic)
 {
-	int fd = retrieve_fd("memfd", nic, TOKEN_MEMFD(nic));
+	int fd;
 
+	limits_set();
+	fd = retrieve_fd("memfd", nic, TOKEN_MEMFD(nic));
+	limits_lift();
 	must(stream_memory_adopt(&nic->first, fd,
 				 nic->ops->ring_bytes(nic->ring), nic->ring),
 	     "map retrieved memfd of NIC %u", nic->id);

@@ -360,5 +360,6 @@ void __noreturn old_kernel(void)
 	freeze_failures();
 	agent_hand_over();
 
+	too_late();
 	kexec_jump();
 }

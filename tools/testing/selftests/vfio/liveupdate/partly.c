@@ -3,7 +3,8 @@
  * Not all comes back, or not at the first attempt. The VMM takes back what it can,
  * step after step, and says how far it came with each device. Those that came back
  * are good for everything. The others are quiet, at the latest when the session is
- * finished; then each is a device like any other.
+ * finished; then each is a device like any other, or is one for the next kernel, which
+ * --cold starts with nothing handed over.
  *
  * Why something does not come back: somebody has damaged what the old kernel handed
  * over; --skip names devices that nobody asks for; --until is the step after which
@@ -84,8 +85,11 @@ static void nic_check_memory(struct nic *nic)
 
 static int take_memory(struct nic *nic)
 {
-	int fd = luo_session_retrieve_fd(nic->session->fd, TOKEN_MEMFD(nic));
+	int fd;
 
+	limits_set();
+	fd = luo_session_retrieve_fd(nic->session->fd, TOKEN_MEMFD(nic));
+	limits_lift();
 	if (fd < 0)
 		return fd;
 	return stream_memory_adopt(&nic->first, fd, nic->ops->ring_bytes(nic->ring),
@@ -246,7 +250,7 @@ static void nic_set_up_back(struct nic *nic)
 	if (parts[nic->id].lost)
 		return;
 	/* That it has come this far counts for nothing if it goes again. */
-	if (!nic_unplugs(nic, "attached"))
+	if (!nic_unplugs(nic, "attached") && !nic_unplugs(nic, "finishing"))
 		control_info("nic%u_back=1", nic->id);
 	nic->iommu = iommu_init_fd(parts[nic->id].iommufd, nic->ioas_id);
 	nic_set_up(nic, parts[nic->id].cdev);
@@ -318,6 +322,31 @@ static void __noreturn next_update(struct nic *nic)
 	update_again(nic->session);
 }
 
+static void nic_end_anew(struct nic *nic)
+{
+	/* Those it shared these with are gone. */
+	nic->iommufd_of = nic;
+	nic->ioas_of = nic;
+	nic->hwpt_of = nic;
+	control_info("anew=%u", nic->id);
+	if (vmm.native)
+		nic_use_native(nic);
+	nic_use_anew(nic);
+	control_mark("reopened");
+	if (vmm.again)
+		next_update(nic);
+	nic_close(nic);
+}
+
+/* No session, no file: what ran has stopped, and is not blocked any more. */
+static void new_kernel_cold(void)
+{
+	test_plan(1);
+	nic_end_anew(vmm.nics);
+	test_pass("the next kernel finds devices as if none had run");
+	control_mark("closed");
+}
+
 void new_kernel_partly(struct vmm_session *session)
 {
 	struct nic *nic = NULL, *lost = NULL;
@@ -325,14 +354,17 @@ void new_kernel_partly(struct vmm_session *session)
 	bool leaving;
 
 	if (vmm.stage > 2) {
-		new_kernel_last(session);
+		if (vmm.cold)
+			new_kernel_cold();
+		else
+			new_kernel_last(session);
 		return;
 	}
 	test_plan(3);
 
 	nic_unplug("booted");
 	control_mark("retrieve-begin");
-	if (vmm.again) {
+	if (vmm.again || vmm.cold) {
 		session_retrieve(session);
 		images_retrieve(session->first);
 		session_close(session);
@@ -361,9 +393,10 @@ void new_kernel_partly(struct vmm_session *session)
 	control_mark("settled");
 	test_pass("what came back goes on");
 
-	session_finish(session);
+	leaving |= session_finish_unplug(session);
 	if (leaving)
 		nic_unplug_end(last);
+	device_plug();
 
 	while (session_nic_next(session, &nic)) {
 		if (nic->device)
@@ -383,20 +416,10 @@ void new_kernel_partly(struct vmm_session *session)
 	}
 	session_close(session);
 
-	if (lost) {
-		/* Those it shared these with are gone. */
-		lost->iommufd_of = lost;
-		lost->ioas_of = lost;
-		lost->hwpt_of = lost;
-		control_info("anew=%u", lost->id);
-		if (vmm.native)
-			nic_use_native(lost);
-		nic_use_anew(lost);
-		control_mark("reopened");
-		if (vmm.again)
-			next_update(lost);
-		nic_close(lost);
-	}
+	if (vmm.cold)
+		kexec_jump();
+	if (lost)
+		nic_end_anew(lost);
 	test_pass("what did not come back can be used anew");
 	control_mark("closed");
 }

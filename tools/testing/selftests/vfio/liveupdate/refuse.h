@@ -28,18 +28,17 @@ struct refuse {
 };
 
 /**
- * refuse_init() - A VM whose device does DMA, and the log from here on.
+ * refuse_init_any() - A VM with any device, and the log from here on.
  * @refuse: Filled.
- * @bdf:    The device, one there is a driver for in the library.
+ * @bdf:    The device.
  * @name:   Name of the session.
  *
  * Return: as vm_init().
  */
-static inline int refuse_init(struct refuse *refuse, const char *bdf,
-			      const char *name)
+static inline int refuse_init_any(struct refuse *refuse, const char *bdf,
+				  const char *name)
 {
 	struct vm *vm = &refuse->vm;
-	struct vfio_pci_device *device;
 	int ret;
 
 	refuse->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -53,9 +52,23 @@ static inline int refuse_init(struct refuse *refuse, const char *bdf,
 	vm->region.vaddr = mmap(NULL, VM_MEMORY_SIZE, PROT_READ | PROT_WRITE,
 				MAP_SHARED, vm->memfd, 0);
 	VFIO_ASSERT_NE(vm->region.vaddr, MAP_FAILED);
+	vfio_pci_device_setup(vm->device);
+	return 0;
+}
+
+/* The same with a device that does DMA, one there is a driver for in the library */
+static inline int refuse_init(struct refuse *refuse, const char *bdf,
+			      const char *name)
+{
+	struct vm *vm = &refuse->vm;
+	struct vfio_pci_device *device;
+	int ret;
+
+	ret = refuse_init_any(refuse, bdf, name);
+	if (ret)
+		return ret;
 
 	device = vm->device;
-	vfio_pci_device_setup(device);
 	vfio_pci_driver_probe(device);
 	VFIO_ASSERT_NOT_NULL(device->driver.ops, "no driver for %s\n", bdf);
 	device->driver.region = (struct dma_region){

@@ -100,7 +100,7 @@ static void memfd_to_file(int from, const char *path)
 
 static bool more_to_come(void)
 {
-	if (vmm.again)
+	if (vmm.again || vmm.cold)
 		return vmm.stage == 1;
 	return vmm.scenario == CASE_TWICE && vmm.stage < vmm.jumps;
 }

@@ -3,11 +3,14 @@
  * A preserved device leaves the machine: the last NIC is taken out of its slot, by the
  * button or, with --pull, without asking. --unplug says when: "preserved", before the
  * jump, "booted", before anybody has come for it, or "attached", before the session is
- * finished.
+ * finished; or "frozen", see too_late.c; or "finishing", while the session is
+ * being finished.
  *
  * A VMM lets go of a device when it is asked to; one that is preserved for the next
  * kernel has to be given up together with its session. The others go on, and the
  * update comes to its end without it.
+ *
+ * With --plug one comes, too, into a slot that was empty.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +19,7 @@
 #include <unistd.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #include <linux/kernel.h>
 #include <linux/limits.h>
@@ -27,8 +31,14 @@
 
 #define DEVICES		"/sys/bus/pci/devices"
 
+/* About how long it takes to ask for a device to be pulled out, and to notice */
+#define RACE_US		20000
+
 /* A button is waited for: it may be pressed again for 5 seconds. */
 #define PATIENCE_MS	9000
+
+/* From the first that can be seen of a device until all of it is there */
+#define ADDED_MS	200
 
 static struct nic *unplugged_nic(void)
 {
@@ -166,24 +176,30 @@ static void give_up(struct nic *nic)
 	control_mark("preserved-again");
 }
 
+/* Have it unplugged: the button is pressed, or it is pulled out. */
+void nic_leaves(struct nic *nic)
+{
+	u32 rid, at = slot_control(nic, &rid);
+
+	control_mark("unplug nic=%u", nic->id);
+	if (vmm.pull)
+		control_pull(nic->id, rid, at);
+	else
+		control_unplug(nic->id);
+}
+
 /* Have it unplugged, if it is time to; true if it was let go of. */
 bool nic_unplug(const char *when)
 {
 	struct nic *nic = unplugged_nic();
 	enum departure departure;
 	int request = -1;
-	u32 rid, at;
 
 	if (!nic_unplugs(nic, when))
 		return false;
 	if (nic->device)
 		request = request_eventfd(nic);
-	at = slot_control(nic, &rid);
-	control_mark("unplug nic=%u", nic->id);
-	if (vmm.pull)
-		control_pull(nic->id, rid, at);
-	else
-		control_unplug(nic->id);
+	nic_leaves(nic);
 
 	departure = wait_gone(nic, request);
 	if (request >= 0)
@@ -205,4 +221,66 @@ bool nic_unplug(const char *when)
 	else
 		nic_let_go(nic);
 	return true;
+}
+
+/*
+ * Finish the session, and have the NIC unplugged meanwhile, if that is when it goes:
+ * somewhere on the way, another time elsewhere. Returns true if it was let go of.
+ */
+bool session_finish_unplug(struct vmm_session *session)
+{
+	u32 delay = vmm.run_id % RACE_US;
+	int status;
+	bool left;
+	pid_t pid;
+
+	if (!nic_unplugs(unplugged_nic(), "finishing")) {
+		session_finish(session);
+		return false;
+	}
+
+	control_info("finish_delay_us=%u", delay);
+	pid = fork();
+	if (pid < 0)
+		control_fail(-errno, "fork");
+	if (!pid) {
+		usleep(delay);
+		session_finish(session);
+		_exit(0);
+	}
+	left = nic_unplug("finishing");
+	control_info("nic%u_back=%s", unplugged_nic()->id, left ? "0 unplugged" : "1");
+	control_step("finish session while NIC %u leaves", unplugged_nic()->id);
+	if (waitpid(pid, &status, 0) != pid || status)
+		control_fail(0, "status %#x", status);
+	test_pass("the session can be finished");
+	return left;
+}
+
+/*
+ * By a damaged record a device has been running in that slot, where FINISH did not see
+ * any. What is found there now has to be stopped, and is a device like any other then.
+ */
+void device_plug(void)
+{
+	struct nic nic = { .bdf = vmm.plug };
+	long long start = now_ms();
+
+	if (!vmm.plug)
+		return;
+	control_step("plug a device in at %s", vmm.plug);
+	if (nic_is_there(&nic))
+		control_fail(0, "there is one");
+	control_mark("plug");
+	control_plug();
+	while (!nic_is_there(&nic)) {
+		if (now_ms() - start > PATIENCE_MS)
+			control_fail(0, "there is none");
+		usleep(10000);
+	}
+	usleep(ADDED_MS * 1000);
+	control_info("late_command=%#x", nic_command_read(&nic));
+	nic_drive(&nic);
+	must(nic_bind_new(&nic), "open what was plugged in at %s", vmm.plug);
+	control_mark("plugged");
 }

@@ -148,6 +148,7 @@ struct vmm {
 	bool native;			/* use a discarded NIC with its own driver */
 	bool pressure;			/* on memory, see pressure.c */
 	bool again;			/* the next update after a lost one */
+	bool cold;			/* the next kernel after a lost one gets nothing */
 	bool memlock;			/* is short at first */
 	bool forge;			/* interrupts, by the last NIC */
 	bool killed;			/* and somebody else jumps, see before.c */
@@ -155,10 +156,13 @@ struct vmm {
 	bool faults;			/* of allocations, see faults.c */
 	bool strangers;			/* try to get in, see strangers.c */
 	int jumps;			/* of twice */
+	bool unbind;			/* when it is too late, see too_late.c */
 	const char *unplug;		/* when the last NIC goes, see unplug.c */
 	bool pull;			/* without asking */
+	const char *plug;		/* where one comes after FINISH */
 	bool idle;			/* allow all to sleep, see ports.c */
 	bool errors;			/* have them report some */
+	bool limits;			/* to memory, when it is retrieved, see limits.c */
 	bool attempts;			/* try to take devices away */
 	u32 memory_mb;			/* more memory, see bulk.c */
 	u32 areas;
@@ -220,8 +224,11 @@ void attempt_everything(struct vmm_session *session);
 
 bool nic_unplugs(struct nic *nic, const char *when);
 bool nic_is_there(struct nic *nic);
+void nic_leaves(struct nic *nic);
 bool nic_unplug(const char *when);
 void nic_unplug_end(struct nic *nic);
+bool session_finish_unplug(struct vmm_session *session);
+void device_plug(void);
 
 void ports_idle(struct vmm_session *session);
 void ports_asleep(struct vmm_session *session);
@@ -263,6 +270,7 @@ int sysfs_write(const char *path, const char *text);
 void new_kernel_discard(struct nic *nic);
 void __noreturn bench_old_kernel(struct vmm_session *session);
 void bench_new_kernel(struct vmm_session *session);
+void nic_drive(struct nic *nic);
 void nic_use_anew(struct nic *nic);
 void nic_use_native(struct nic *nic);
 void pressure_apply(struct vmm_session *session, const char *when);
@@ -270,8 +278,11 @@ u64 mem_free(void);
 void agent_start(void);
 void agent_hand_over(void);
 void freeze_failures(void);
+void too_late(void);
 int call_with_faults(const char *what, struct nic *nic, int (*call)(struct nic *nic),
 		     unsigned int least);
+void limits_set(void);
+void limits_lift(void);
 void strangers_come(struct vmm_session *session);
 void strangers_meet(struct vmm_session *session);
 void strangers_remember(struct vmm_session *session);
