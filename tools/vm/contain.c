@@ -53,24 +53,24 @@ static void judge_unplugged(unsigned int nic, int64_t stop)
 }
 
 /*
- * Blocked before anybody comes: it may not do DMA, or tries to and is reported. One
- * that has died by itself is neither.
+ * Blocked at @stop, by itself or by who comes for it: it may not do DMA, or tries to
+ * and is reported. One that has died by itself is neither.
  *
  * The IOTLB is flushed after the device is gone from the tables. In between, a ring
  * that it still knows can be written to, while a buffer that it does not know cannot:
  * the device reports frames that it could not write. The guest has counted those, and
  * seen that nothing is in their buffers; none of them is there without a fault.
  */
-static void judge_blocked(unsigned int nic, int64_t reopen)
+static void judge_blocked(unsigned int nic, int64_t stop, int64_t reopen)
 {
-	struct device_log boot = device_log(nic, starting, init_mark);
+	struct device_log before = device_log(nic, starting, stop);
 	struct device_log waits = device_log(nic, starting, finish_begin);
 	struct device_log all = device_log(nic, starting, reopen);
 	int cut = atoi(device_info(nic, "cut"));
 
-	check(!boot.master || waits.faults > 0,
+	check(!before.master || waits.faults > 0,
 	      "device %u: blocked, bus mastering %s, %u faults up to FINISH", nic,
-	      boot.master ? "on" : "off", waits.faults);
+	      before.master ? "on" : "off", waits.faults);
 	check(cut >= 0 && (unsigned int)cut <= all.faults,
 	      "device %u: %d frames reported that it could not write, %u faults", nic,
 	      cut, all.faults);
@@ -87,8 +87,10 @@ static void judge_not_cut(unsigned int nic)
 static void judge_stopped(unsigned int nic)
 {
 	int boot = !strcmp(setting("stopped"), "boot");
+	int retrieve = !strcmp(setting("stopped"), "retrieve");
 	int unplug = !strcmp(setting("stopped"), "unplug");
-	int64_t stop = boot ? init_mark : finish_end, reopen = FOREVER;
+	int64_t stop = boot ? init_mark : retrieve ? attached : finish_end;
+	int64_t reopen = FOREVER;
 	struct device_log early, late;
 	struct frame_log f;
 	unsigned int arrived;
@@ -109,13 +111,14 @@ static void judge_stopped(unsigned int nic)
 
 	check(!early.strays && early.translations > 0, "device %u: up to %s %s "
 	      "translations, %u outside the memfds' pages", nic, boot ? "user space" :
-	      unplug ? "its end" : "FINISH", count_of(early.translations), early.strays);
+	      retrieve ? "the end of retrieving" : unplug ? "its end" : "FINISH",
+	      count_of(early.translations), early.strays);
 	check(f.sent + f.refused > 0 && !arrived && !late.translations,
 	      "device %u: from then on %u frames sent to it, %u refused, %u arrived, "
 	      "%u translations, %u faults", nic, f.sent, f.refused, arrived,
 	      late.translations, late.faults);
-	if (boot)
-		judge_blocked(nic, reopen);
+	if (boot || retrieve)
+		judge_blocked(nic, stop, reopen);
 	else
 		judge_not_cut(nic);
 	if (unplug) {
@@ -165,6 +168,33 @@ static void judge_forged(void)
 	      "no interrupt of nobody");
 }
 
+/* With --plug one is put into an empty slot that the record tells of. */
+static void judge_plugged(void)
+{
+	const char *command = info("late_command");
+
+	check(within(mark_time(r, "plug"), finish_end, FOREVER) && *command == '0' &&
+	      !(strtoul(command, NULL, 0) & 4) && mark_time(r, "plugged"),
+	      "a device plugged in after FINISH: command register %s, %s", command,
+	      mark_time(r, "plugged") ? "it can be opened" : "it cannot be opened");
+}
+
+/*
+ * With --cold the kernel after that is started with nothing handed over, and so
+ * without translation. That it finds the device in order is judged as of any that is
+ * used anew.
+ */
+static void judge_cold(void)
+{
+	int64_t jump = finish_end ? console_time(r, "Starting new kernel", finish_end) : NEVER;
+	int64_t third = jump ? console_time(r, "Linux version", jump) : NEVER;
+	struct iommu_log l = iommu_log(finish_end, third);
+
+	check(third && l.translation_off > 0, "the next kernel is given nothing: it %s, "
+	      "translation switched off %u times before", third ? "is up" : "never was",
+	      third ? l.translation_off : 0);
+}
+
 void judge_partly(void)
 {
 	struct iommu_log l = iommu_log(streaming, finish_end ? finish_end : FOREVER);
@@ -179,11 +209,10 @@ void judge_partly(void)
 	check(l.translation_off + l.remapping_off == 0, "translation switched off %u "
 	      "times, interrupt remapping %u", l.translation_off, l.remapping_off);
 	if (*log1)
-		check(console_time(r, log1, 0) && console_time(r, log1, 0) < starting,
-		      "the first kernel says: %s", log1);
+		judge_log("the first kernel", log1, 0, starting);
 	if (*log2 || *setting("damage"))
-		check(*log2 && console_time(r, log2, new_linux) != NEVER,
-		      "the new kernel says: %s", *log2 ? log2 : "(no LOG2= given)");
+		judge_log("the new kernel", *log2 ? log2 : "(no LOG2= given)",
+			  new_linux, FOREVER);
 	for (n = 0; n < r->nics; n++) {
 		check(came_back(n) == should_be_back(n), "device %u %s%s", n,
 		      came_back(n) ? "came back" : "did not come back: ",
@@ -198,6 +227,10 @@ void judge_partly(void)
 	check(finish_begin && finish_end, "the session was finished");
 	if (strstr(setting("guest"), "--forge"))
 		judge_forged();
+	if (strstr(setting("guest"), "--plug"))
+		judge_plugged();
+	if (strstr(setting("guest"), "--cold"))
+		judge_cold();
 	if (*anew != 'u') {
 		nic = atoi(anew);
 		f = frame_log(nic, mark_time(r, "reopen"), FOREVER);

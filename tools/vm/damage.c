@@ -2,7 +2,7 @@
 /*
  * Damage of a hand-over, from outside: the old kernel has written its last word
  * and said so on the console, the new one has not read it yet. In between one
- * field of one structure is changed in the machine's memory.
+ * field of one structure, or of each of several, is changed in the machine's memory.
  *
  * From LUO's page, which says what it is, every other one is found by following
  * pointers as the new kernel does. Offsets are those of include/linux/kho/abi, in
@@ -21,6 +21,9 @@
 #define NAME_LEN	48
 #define NO_RAM		0x0000123456789000ULL	/* a page where there is none */
 
+#define IOMMU_NAME	"iommu-liveupdate"
+#define PCI_NAME	"pci-liveupdate"
+
 #define IOMMU_VERSION	0x103
 #define IOMMUFD_VERSION	0x101
 #define PCI_VERSION	0x100
@@ -32,10 +35,12 @@ enum place {
 	ROOT, CONTEXT, PASID_TABLE, TABLE, LEAF, INNER_LEAF, ZERO_PAGE,
 	PCI, PCI_DEVICES,
 	IOMMUFD, HWPTS, IOASES, ALLOWED, FILES, PAGES, AREAS,
-	VFIO, MEMFD, IOMMUFD_ENTRY,
+	VFIO, MEMFD, IOMMUFD_ENTRY, LAST_VFIO_ENTRY,
+	IOMMU_FLB, PCI_FLB,
 };
 
-enum how { SET, FLIP, ADD };
+/* LEAD: to the page that an entry of a page table maps, the value is its place */
+enum how { SET, FLIP, ADD, LEAD };
 
 /* Entries of a KHO block come after its header. */
 #define BLOCK		16
@@ -83,6 +88,7 @@ static const struct damage {
 	{ "pci-version", PCI, 0, 4, SET, 0x7fff },
 	{ "pci-count", PCI, 8, 8, ADD, 1 },
 	{ "pci-rid", PCI_DEVICES, BLOCK + 4, 2, FLIP, 1 },
+	{ "pci-spare", PCI_DEVICES, BLOCK + 4, 2, SET, 0x300 },	/* of PLACE=spare */
 	{ "pci-vendor", PCI_DEVICES, BLOCK + 8, 2, FLIP, 1 },
 	{ "pci-bar", PCI_DEVICES, BLOCK + 16, 4, FLIP, 0x100000 },
 	{ "pci-mask", PCI_DEVICES, BLOCK + 40, 4, FLIP, 0x80000000 },
@@ -90,6 +96,7 @@ static const struct damage {
 	{ "iommufd-version", IOMMUFD, 0, 4, SET, 0x7fff },
 	{ "iommufd-areas", IOMMUFD, 8 + 5 * 16 + 8, 8, SET, NO_RAM },
 	{ "hwpt-key", HWPTS, BLOCK + 8, 8, SET, 99 },
+	{ "hwpt-other-key", HWPTS, BLOCK + 8, 8, SET, 2 },	/* of the next iommufd */
 	{ "ioas-count", IOASES, BLOCK, 8, ADD, 1 },
 	{ "file-token", FILES, BLOCK, 8, SET, 12345 },
 	{ "file-size", FILES, BLOCK + 8, 8, ADD, 4096 },
@@ -107,6 +114,10 @@ static const struct damage {
 	{ "memfd-order", MEMFD, 46, 2, SET, 40 },
 	{ "memfd-other-order", MEMFD, 46, 2, SET, 1 },
 	{ "entry-data", IOMMUFD_ENTRY, NAME_LEN, 8, SET, NO_RAM },
+	{ "vfio-data", LAST_VFIO_ENTRY, NAME_LEN, 8, LEAD, LEAF },	/* of the first one */
+	/* struct luo_flb_ser */
+	{ "iommu-name", IOMMU_FLB, 0, 1, FLIP, 1 },
+	{ "pci-name", PCI_FLB, 0, 1, FLIP, 1 },
 };
 
 static const char *wrong;	/* why it cannot be done */
@@ -143,47 +154,60 @@ static uint8_t *versioned(uint8_t *p, uint32_t version)
 /* struct luo_ser: its name, the number of the update, sessions, FLBs. */
 static uint8_t *find_luo(void)
 {
+	uint64_t off, end = 0;
 	uint8_t *best = NULL;
-	uint64_t off;
 
-	for (off = 0; off < opt.ram_size; off += 4096) {
-		uint8_t *p = (uint8_t *)watch_off(off);
+	while (watch_touched(&off, &end)) {
+		for (; off < end; off += 4096) {
+			uint8_t *p = (uint8_t *)watch_off(off);
 
-		if (memcmp(p, "luo-v5\0", 8) || !u64_at(p, 16) || !u64_at(p, 24) ||
-		    u64_at(p, 16) % 4096 || u64_at(p, 24) % 4096)
-			continue;
-		/* That of the kernel before may still be there. */
-		if (!best || u64_at(p, 8) > u64_at(best, 8))
-			best = p;
+			if (memcmp(p, "luo-v5\0", 8) || !u64_at(p, 16) ||
+			    !u64_at(p, 24) || u64_at(p, 16) % 4096 ||
+			    u64_at(p, 24) % 4096)
+				continue;
+			/* That of the kernel before may still be there. */
+			if (!best || u64_at(p, 8) > u64_at(best, 8))
+				best = p;
+		}
 	}
 	return best;
 }
 
-/* The object of that name which belongs to several files. */
-static uint64_t find_flb(const uint8_t *luo, const char *name)
+/* The entry of that name in an array of them, the first one or the last */
+static uint8_t *find_entry(uint8_t *array, const char *name, int last)
 {
-	uint8_t *p = at(u64_at(luo, 24));
-	uint64_t i, nr = u64_at(p, 8);
+	uint64_t i, nr = u64_at(array, 8);
+	uint8_t *p, *found = NULL;
 
-	for (i = 0; i < nr && i < 63; i++)
-		if (!strncmp((char *)p + 16 + i * 64, name, NAME_LEN))
-			return u64_at(p, 16 + i * 64 + NAME_LEN);
-	wrong = "no such object";
-	return 0;
+	for (i = 0; i < nr && i < 63; i++) {
+		p = array + BLOCK + i * 64;
+		if ((last || !found) && !strncmp((char *)p, name, NAME_LEN))
+			found = p;
+	}
+	if (found)
+		return found;
+	wrong = "no such file or object";
+	return at(0);
 }
 
-/* The entry of the first file of a kind, of the first session. */
-static uint8_t *find_file(const uint8_t *luo, const char *kind)
+/* An object that belongs to several files. */
+static uint8_t *find_flb(const uint8_t *luo, const char *name)
+{
+	return find_entry(at(u64_at(luo, 24)), name, 0);
+}
+
+/* Of a kind, of the first session. */
+static uint8_t *find_file(const uint8_t *luo, const char *kind, int last)
 {
 	uint8_t *sessions = at(u64_at(luo, 16));
-	uint8_t *files = at(u64_at(sessions, BLOCK + 64));
-	uint64_t i, nr = u64_at(files, 8);
 
-	for (i = 0; i < nr && i < 63; i++)
-		if (!strncmp((char *)files + BLOCK + i * 64, kind, NAME_LEN))
-			return files + BLOCK + i * 64;
-	wrong = "no such file";
-	return at(0);
+	return find_entry(at(u64_at(sessions, BLOCK + 64)), kind, last);
+}
+
+/* What an entry leads to */
+static uint8_t *data_of(uint8_t *entry)
+{
+	return at(u64_at(entry, NAME_LEN));
 }
 
 /* The context entry of the first device in a root table, or its place. */
@@ -223,7 +247,7 @@ static uint8_t *last_leaf(uint64_t table, unsigned int level, int inside)
 
 static uint8_t *find_iommu(const uint8_t *luo, enum place place)
 {
-	uint8_t *top = versioned(at(find_flb(luo, "iommu-liveupdate")), IOMMU_VERSION);
+	uint8_t *top = versioned(data_of(find_flb(luo, IOMMU_NAME)), IOMMU_VERSION);
 	uint8_t *units = at(u64_at(top, 32)), *domains = at(u64_at(top, 40));
 	uint8_t *devices = at(u64_at(top, 48)), *root, *context;
 	int scalable = u64_at(units, BLOCK) >> 32 & 1;
@@ -252,7 +276,7 @@ static uint8_t *find_iommu(const uint8_t *luo, enum place place)
 
 static uint8_t *find_iommufd(const uint8_t *luo, enum place place)
 {
-	uint8_t *top = versioned(at(u64_at(find_file(luo, "iommufd-v100"), NAME_LEN)),
+	uint8_t *top = versioned(data_of(find_file(luo, "iommufd-v100", 0)),
 				 IOMMUFD_VERSION);
 
 	if (place == IOMMUFD)
@@ -261,9 +285,12 @@ static uint8_t *find_iommufd(const uint8_t *luo, enum place place)
 	return at(u64_at(top, 8 + (place - HWPTS) * 16 + 8));
 }
 
+/* The new kernel is on its way: look through its memory only once. */
+static uint8_t *luo;
+
 static uint8_t *find(enum place place)
 {
-	uint8_t *luo = find_luo(), *pci;
+	uint8_t *pci;
 
 	if (!luo) {
 		wrong = "no hand-over";
@@ -272,62 +299,93 @@ static uint8_t *find(enum place place)
 	switch (place) {
 	case PCI:
 	case PCI_DEVICES:
-		pci = versioned(at(find_flb(luo, "pci-liveupdate")), PCI_VERSION);
+		pci = versioned(data_of(find_flb(luo, PCI_NAME)), PCI_VERSION);
 		return place == PCI ? pci : at(u64_at(pci, 16));
 	case IOMMUFD ... AREAS:
 		return find_iommufd(luo, place);
 	case VFIO:
-		return versioned(at(u64_at(find_file(luo, "vfio-pci-v100"), NAME_LEN)),
+		return versioned(data_of(find_file(luo, "vfio-pci-v100", 0)),
 				 VFIO_VERSION);
 	case MEMFD:
-		return at(u64_at(find_file(luo, "memfd-v2"), NAME_LEN));
+		return data_of(find_file(luo, "memfd-v2", 0));
 	case IOMMUFD_ENTRY:
-		return find_file(luo, "iommufd-v100");
+		return find_file(luo, "iommufd-v100", 0);
+	case LAST_VFIO_ENTRY:
+		return find_file(luo, "vfio-pci-v100", 1);
+	case IOMMU_FLB:
+		return find_flb(luo, IOMMU_NAME);
+	case PCI_FLB:
+		return find_flb(luo, PCI_NAME);
 	default:
 		return find_iommu(luo, place);
 	}
 }
 
-static const struct damage *damage_of(const char *name)
+/* By the first name of a list */
+static const struct damage *damage_of(const char *list)
 {
+	size_t len = strcspn(list, ",");
 	unsigned int i;
 
 	for (i = 0; i < sizeof(damages) / sizeof(*damages); i++)
-		if (!strcmp(damages[i].name, name))
+		if (!strncmp(damages[i].name, list, len) && !damages[i].name[len])
 			return &damages[i];
 	return NULL;
 }
 
-/* What there is, one a line; or is there one of that name? */
-int damage_known(const char *name)
+/* The rest of a list, NULL if there is none */
+static const char *rest_of(const char *list)
+{
+	list = strchr(list, ',');
+	return list ? list + 1 : NULL;
+}
+
+/* What there is, one a line; or is there all of a list of names? */
+int damage_known(const char *list)
 {
 	unsigned int i;
 
-	if (name)
-		return !!damage_of(name);
+	if (list) {
+		while (list && damage_of(list))
+			list = rest_of(list);
+		return !list;
+	}
 	for (i = 0; i < sizeof(damages) / sizeof(*damages); i++)
 		puts(damages[i].name);
 	return 0;
 }
 
-/* Do it, and write down what was done as @info for the judge. */
-void damage_do(FILE *marks)
+static void damage_one(FILE *marks, const struct damage *d, uint64_t start)
 {
-	const struct damage *d = damage_of(opt.damage);
-	uint64_t start = mono_ns(), old = 0, new;
+	uint64_t old = 0, new = d->value;
 	uint8_t *p;
 
 	wrong = NULL;
 	p = find(d->place);
+	if (d->how == LEAD)
+		new = u64_at(find(d->value) ?: at(0), 0) & ADDR_MASK;
 	if (wrong || !p) {
 		fprintf(marks, "%lu\tfail\tdamage %s: %s\n", mono_ns(), d->name,
 			wrong ? wrong : "nothing found");
 		return;
 	}
 	memcpy(&old, p + d->at, d->bytes);
-	new = d->how == SET ? d->value : d->how == FLIP ? old ^ d->value :
-							  old + d->value;
+	if (d->how == FLIP)
+		new ^= old;
+	if (d->how == ADD)
+		new += old;
 	memcpy(p + d->at, &new, d->bytes);
 	fprintf(marks, "%lu\tinfo\tdamaged=%s: %#lx is %#lx now, after %lu us\n",
 		mono_ns(), d->name, old, new, (mono_ns() - start) / 1000);
+}
+
+/* Do it, and write down what was done as @info for the judge. */
+void damage_do(FILE *marks)
+{
+	uint64_t start = mono_ns();
+	const char *list;
+
+	luo = find_luo();
+	for (list = opt.damage; list; list = rest_of(list))
+		damage_one(marks, damage_of(list), start);
 }

@@ -12,7 +12,7 @@ usage: dmar.sh --out FILE --rmrr SLOT [--no-ioapic] DEVICE...
 Writes FILE, an uncompressed initramfs to go before the real one. It replaces
 the DMAR table of QEMU (CONFIG_ACPI_TABLE_UPGRADE) by one with the same single
 unit, but for the DEVICEs only: slots of the root bus, or SLOT/bridge for all
-that is behind a bridge; in hexadecimal, function 0. Firmware wants a page mapped
+that is behind a bridge; in hexadecimal, function 0 or SLOT.FUNCTION. Firmware wants a page mapped
 for the device of --rmrr. With --no-ioapic interrupts of the IO-APIC cannot be
 remapped, and so none are.
 EOT
@@ -48,10 +48,12 @@ text()
 	printf ' '
 }
 
-# scope TYPE ID BUS SLOT: a device scope of 8 bytes
+# scope TYPE ID BUS SLOT[.FUNCTION]: a device scope of 8 bytes
 scope()
 {
-	le 1 "$1"; le 1 8; le 2 0; le 1 "$2"; le 1 "$3"; le 1 "$4"; le 1 0
+	scope_fn=0
+	case $4 in *.*) scope_fn=${4#*.} ;; esac
+	le 1 "$1"; le 1 8; le 2 0; le 1 "$2"; le 1 "$3"; le 1 "${4%.*}"; le 1 $scope_fn
 }
 
 # dmar CHECKSUM DEVICE...: as QEMU builds it, but for the devices, the RMRR, and

@@ -179,6 +179,8 @@ static void answer(struct line *l, char *text)
 	} else if (!strncmp(text, "pull", 4)) {
 		reply_done(l, monitor_pull(marks, ask_arg(text, "port", 0),
 					   ask_arg(text, "at", 0)));
+	} else if (!strncmp(text, "plug", 4)) {
+		reply_done(l, monitor_plug(marks));
 	} else if (!strncmp(text, "error", 5)) {
 		reply_done(l, monitor_error(marks, nic, ask_arg(text, "correctable", 0)));
 	} else {
@@ -334,7 +336,7 @@ static const char usage[] =
 "  --len BYTES       per frame (default 1024)\n"
 "  --run-id N        number that marks the frames of this run\n"
 "  --timeout SECONDS give up after that (default 60)\n"
-"  --damage NAME     change that in the hand-over; --damages lists them\n"
+"  --damage NAME,..  change that in the hand-over; --damages lists them\n"
 "Writes an image for each nvme, and marks.tsv, sends.tsv, arrivals.tsv,\n"
 "pages.tsv, roots.tsv, console.tsv and counters.tsv to DIR. Exit status: 0 the machine\n"
 "ended, 3 time-out.\n";

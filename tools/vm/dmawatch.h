@@ -19,7 +19,7 @@ struct options {
 	const char *dir;	/* sockets, and the results at the end */
 	const char *ram;	/* memory backend file of the machine */
 	const char *trace;	/* QEMU's trace log */
-	const char *damage;	/* what to damage in the hand-over, NULL nothing */
+	const char *damage;	/* names of what to damage in the hand-over, NULL nothing */
 	uint64_t ram_size;	/* bytes */
 	uint64_t low_ram;	/* bytes of it below 4 GiB */
 	unsigned int nics;	/* streams */
@@ -70,6 +70,7 @@ void watch_open(void);
 void watch_unlink(void);
 void watch_start(void);
 void watch_stop(void);
+int watch_touched(uint64_t *off, uint64_t *end);
 void watch_scan(void);
 void watch_snapshot(void);
 void watch_compare(void);
@@ -87,10 +88,11 @@ int monitor_fd(void);
 void monitor_read(FILE *marks);
 int monitor_unplug(FILE *marks, unsigned int nic);
 int monitor_pull(FILE *marks, unsigned int rid, unsigned int at);
+int monitor_plug(FILE *marks);
 int monitor_error(FILE *marks, unsigned int nic, int correctable);
 
 /* damage.c */
-int damage_known(const char *name);
+int damage_known(const char *list);
 void damage_do(FILE *marks);
 
 /* roots.c */

@@ -254,6 +254,36 @@ static int64_t undisturbed_to(unsigned int nic)
 	return to ? to : FOREVER;
 }
 
+/* What the log of a kernel has to say between two points: texts with " & " between */
+void judge_log(const char *who, const char *texts, int64_t from, int64_t to)
+{
+	const char *end;
+	char text[256];
+	int64_t when;
+
+	do {
+		end = strstr(texts, " & ");
+		snprintf(text, sizeof(text), "%.*s",
+			 (int)(end ? end - texts : (long)strlen(texts)), texts);
+		when = console_time(r, text, from);
+		check(when && when < to, "%s says: %s", who, text);
+		if (end)
+			texts = end + 3;
+	} while (end);
+}
+
+/* With --unbind somebody has tried to, before the IOMMU has been switched over. */
+static void judge_unbind(void)
+{
+	int64_t over = vmm_last ? console_time(r, "handed over", vmm_last) : NEVER;
+	int64_t unbind = mark_time(r, "unbind");
+
+	check(within(unbind, vmm_last, over) && !mark_time(r, "unbound"),
+	      "too late to be unbound: %s", !unbind ? "nobody has tried to" :
+	      !within(unbind, vmm_last, over) ? "it was not at that time" :
+	      mark_time(r, "unbound") ? "it was all the same" : "the machine has jumped");
+}
+
 /* One live update that takes everything back; @from is when to start looking. */
 void judge_jump(int64_t from, unsigned int frames)
 {
@@ -285,8 +315,9 @@ void judge_jump(int64_t from, unsigned int frames)
 		if (vmm_mark(n, "attached"))
 			judge_ats(n, undisturbed_to(n));
 	if (*log2 && !partly)
-		check(console_time(r, log2, new_linux) != NEVER,
-		      "the new kernel says: %s", log2);
+		judge_log("the new kernel", log2, new_linux, FOREVER);
+	if (strstr(setting("guest"), "--unbind"))
+		judge_unbind();
 	check(attached != NEVER, "the new VMM holds the attached device");
 	/* The others are slower. */
 	if (r->dev[0].kind != DEV_E1000)

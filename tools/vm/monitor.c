@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * QEMU's monitor: what happens to the machine from outside and is more than frames.
- * A device is taken out of its slot, by the button or without, or has an error to
- * report. The guest program asks for it when it is ready.
+ * A device is taken out of its slot, by the button or without, put into one, or has an
+ * error to report. The guest program asks for it when it is ready.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -165,6 +165,14 @@ int monitor_pull(FILE *marks, unsigned int rid, unsigned int at)
 	       human(marks, "o /h 0xcfc 0x%x", control) &&
 	       human(marks, "o /w 0xcf8 0x%x", latched);
 	return command(marks, "{\"execute\":\"cont\"}\n") && done;
+}
+
+/* Put one into the slot after those of all others, where nobody streams. */
+int monitor_plug(FILE *marks)
+{
+	return command(marks, "{\"execute\":\"device_add\",\"arguments\":{\"driver\":"
+		       "\"igb\",\"id\":\"late\",\"bus\":\"port%u\",\"romfile\":\"\"}}\n",
+		       opt.nics);
 }
 
 /* Have it report an error, correctable or (completion timeout) not fatal. */

@@ -21,17 +21,18 @@ Variables:
        vmms         several VMMs, one of which is back at once
        refused      not preserved, for REASON, and undisturbed
        partly       preserved, but only the devices BACK=N[,N] can be taken
-                    back; the others stop at STOPPED=boot, unplug or
-                    finish
-  DAMAGE=           what is damaged in the hand-over, between the two kernels
-                    (build/vm/dmawatch --damages lists what there is)
+                    back; the others stop at STOPPED=boot, retrieve, unplug
+                    or finish
+  DAMAGE=           what is damaged in the hand-over, between the two kernels, with
+                    commas between (build/vm/dmawatch --damages lists what there is)
   REASON=           for CASE=refused: what the kernel log has to say
   DEVICES=igb       what streams: igb, e1000e, virtio (virtio-net, ATS behind ports),
                     virtio-noats and nvme, up to 32, with commas between;
                     igb*8 is eight of them
   PLACE=root        where they sit: on the root bus, port (each behind a root
-                    port), slot (same, hot-pluggable), switch (two switches
-                    deep), pci-bridge (behind one PCIe-to-PCI bridge)
+                    port), slot (same, hot-pluggable), spare (and one more
+                    slot, empty), switch (two switches deep), pci-bridge
+                    (behind one PCIe-to-PCI bridge)
   GUEST=            more options of the guest program, like --share iommufd
   RATE=500          frames per second and NIC (partly: 250); a tenth of it for virtio, a fifth
                     for nvme
@@ -48,8 +49,8 @@ Variables:
                     those after it); -WORD takes WORD of the first one's away
   DMAR2=            no-ioapic: the second kernel finds a DMAR table by which it
                     cannot remap interrupts (PLACE=root only)
-  LOG1=, LOG2=      what the log of the first and of the second kernel has to say
-                    (LOG1: partly only)
+  LOG1=, LOG2=      what the log of the first and of the second kernel has to say,
+                    with " & " between (LOG1: partly only)
   KERNEL1=NAME      the first kernel, by the name build.sh has for it (default:
                     the one for CASE and DEBUG)
   KERNEL2=FILE      image of the second kernel, or the name of one that build.sh

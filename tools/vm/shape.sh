@@ -11,6 +11,14 @@ shape_expand()
 	}'
 }
 
+# A root port, number $n
+shape_port()
+{
+	hotplug=off
+	[ $place = port ] || hotplug=on
+	printf '%s\n' -device "pcie-root-port,id=port$n,bus=pcie.0,addr=$((4 + n / 8)).$((n % 8)),multifunction=on,chassis=$n,slot=$n,hotplug=$hotplug"
+}
+
 # Where device number $1 of the machine goes: sets bus and addr, prints the
 # bridges it needs, and adds the way there from the root bus to paths, device
 # and function a hop. Bus numbers are the guest's to choose.
@@ -24,10 +32,8 @@ shape_place()
 		bus=pcie.0 path=$(printf '%02x.0' $((4 + 2 * n)))
 		addr=$path
 		;;
-	port|slot)
-		hotplug=off
-		[ $place = port ] || hotplug=on
-		printf '%s\n' -device "pcie-root-port,id=port$n,bus=pcie.0,addr=$((4 + n / 8)).$((n % 8)),multifunction=on,chassis=$n,slot=$n,hotplug=$hotplug"
+	port|slot|spare)
+		shape_port
 		bus=port$n addr=0.0
 		path=$(printf '%02x.%d/00.0' $((4 + n / 8)) $((n % 8)))
 		;;
@@ -58,9 +64,9 @@ shape()
 	place=$2 rate=$3 dir=$4 paths= shape_iommu= count=0
 	case $place in
 	root)		most=6 ;;
-	port|slot|switch) most=32 ;;
+	port|slot|spare|switch) most=32 ;;
 	pci-bridge)	most=6 ;;
-	*)		die "PLACE=$place: there is root, port, slot, switch and pci-bridge" ;;
+	*)		die "PLACE=$place: there is root, port, slot, spare, switch and pci-bridge" ;;
 	esac
 	# pciehp instead of ACPI, as on real machines
 	printf '%s\n' -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off >"$dir/shape"
@@ -92,4 +98,6 @@ shape()
 		count=$((count + 1))
 	done
 	[ $count != 0 ] || die "DEVICES= is empty"
+	n=$count
+	[ $place != spare ] || shape_port >>"$dir/shape"
 }

@@ -14,9 +14,9 @@ set) and runs vfio_pci_liveupdate_test and _refuse*_test on an igb there (with
 --kernel: takes FILE, and the initramfs as it is). Beside it are devices to be
 refused: two that share a group, a virtio-net that has a variant driver, a USB
 controller with an RMRR, an igb to enable virtual functions of, one that no IOMMU
-translates for, and another virtio-net, with ATS; and an igb behind a root port
-that errors are injected into. A skipped test counts as failed: the machine has all
-it needs.
+translates for, and another virtio-net, with ATS; an igb behind a root port that
+errors are injected into; and an edu that has a second function in its group. A
+skipped test counts as failed: the machine has all it needs.
 
   TESTS=*    only those tests: refuse*_ is those of what is refused
   ROUNDS=100 how often abort_ aborts
@@ -58,8 +58,8 @@ trap 'vm_kill; rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 # The good one first
-devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0,0a.0/00.0,0b.0/00.0
-"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8 a/bridge b/bridge
+devices=04.0,05.0/01.0,05.0/02.0,06.0,07.0,08.0,09.0,0a.0/00.0,0b.0/00.0,0c.0,0c.1
+"$vm_dir/dmar.sh" --out "$tmp/initrd" --rmrr 7 4 5/bridge 6 7 8 a/bridge b/bridge c c.1
 cat "$BUILD/initramfs.gz" >>"$tmp/initrd"
 # The kernel itself, for the tests of what must not be started
 cp "$kernel" "$tmp/image"
@@ -76,7 +76,9 @@ vm_boot "$tmp/log" $limit $memory "$kernel" "$tmp/initrd" \
 	-device qemu-xhci,addr=7.0 -device igb,addr=8.0 -device edu,addr=9.0 \
 	-device pcie-root-port,id=rp,addr=a.0,chassis=1 \
 	-device virtio-net-pci,bus=rp,disable-legacy=on,iommu_platform=on,ats=on \
-	-device pcie-root-port,id=rp2,addr=b.0,chassis=2 -device igb,bus=rp2
+	-device pcie-root-port,id=rp2,addr=b.0,chassis=2 -device igb,bus=rp2 \
+	-device edu,addr=c.0,multifunction=on,dma_mask=0xffffffffffffffff \
+	-device edu,addr=c.1,multifunction=on,dma_mask=0xffffffffffffffff
 mv "$tmp/log" "$log"
 
 bad=

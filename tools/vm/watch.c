@@ -265,20 +265,27 @@ static void scan_page(uint64_t off)
 	}
 }
 
-/* Look for new buffers in all memory the machine ever touched. */
+/* The next piece of memory after @end that the machine has ever touched */
+int watch_touched(uint64_t *off, uint64_t *end)
+{
+	off_t data = lseek(ram_fd, *end, SEEK_DATA);
+
+	if (data < 0)
+		return 0;
+	*off = data & ~4095L;
+	*end = lseek(ram_fd, data, SEEK_HOLE);
+	return 1;
+}
+
+/* Look for new buffers. */
 void watch_scan(void)
 {
-	off_t off = 0, end;
+	uint64_t off, end = 0;
 
 	pthread_mutex_lock(&scan_lock);
-	for (;;) {
-		off = lseek(ram_fd, off, SEEK_DATA);
-		if (off < 0)
-			break;
-		end = lseek(ram_fd, off, SEEK_HOLE);
-		for (off &= ~4095L; off < end; off += 4096)
+	while (watch_touched(&off, &end))
+		for (; off < end; off += 4096)
 			scan_page(off);
-	}
 	pthread_mutex_unlock(&scan_lock);
 }
 
