@@ -300,8 +300,8 @@ int iommufd_liveupdate_parse_ser(struct iommufd_liveupdate_in *in,
  * @in: @data says where it is; the rest is filled
  *
  * KHO memory is freed as it is read, so this can be done only once, but again
- * after -ENOMEM. What it is copied to is charged to nobody: that whoever happens to read it has reached a
- * limit must not be what loses it.
+ * after -ENOMEM. What it is copied to is charged to nobody: that whoever happens
+ * to read it has reached a limit must not be what loses it.
  *
  * Return: 0; -EOPNOTSUPP for an unknown version, -EINVAL if malformed, -ENOMEM.
  */
