@@ -19,8 +19,8 @@ EOF
 
 # name | lane | command | what it shows. What fails early is cheap. A step whose script
 # cannot be run fails. Steps of the lane "beside" run one after the other beside those of
-# "main": they judge no stream of frames, which suffers where a CPU is not there in time.
-# What comes after build waits for it.
+# "main": they judge no stream of frames, which suffers where a CPU is not there in time,
+# and are over when the longest of those that do come. What comes after build waits for it.
 steps() {
 	cat <<EOF
 judge|main|tools/vm/judge-test.sh|the judge sees what is wrong with a made-up run
@@ -32,6 +32,8 @@ checkpatch|beside|tools/series/checkpatch.sh|checkpatch --strict on every patch
 build|main|tools/check.sh --kernels series base|the kernels and the guest programs build
 main|main|tools/vm/scenario.sh main twice|a live update with the NIC running, and one after it
 negatives|main|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
+uapi|main|tools/vm/uapi.sh|the uAPI of the series, without a kexec
+selftests|main|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
 matrix|main|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, places and kernels
 failures|main|tools/vm/matrix.sh --cases failures --core --tap|a damaged hand-over, a VMM that dies, memory under pressure: contained
 errors|main|tools/vm/errors-test.sh|what is missing or full is said in one line, ctrl-C leaves nothing
@@ -39,8 +41,6 @@ warnings|beside|env JOBS=1 tools/series/warnings.sh|no new warning with W=1, no 
 kunit|beside|tools/vm/kunit.sh|KUnit: page tables, hand-overs, images
 iommufd|beside|tools/vm/iommufd.sh|the selftests of iommufd with its mock IOMMU, and those the base has, same result there
 kho|beside|tools/vm/kho.sh --quick|many preserved ranges: none lost, a constant cost for each
-uapi|beside|tools/vm/uapi.sh|the uAPI of the series, without a kexec
-selftests|beside|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
 debug|main|env DEBUG=1 tools/vm/scenario.sh main unpreserved aborted discard|the scenarios on a debug kernel, no report in the log (only when named: 10 minutes)
 debug-uapi|main|env DEBUG=1 tools/vm/uapi.sh|the uAPI there, with kmemleak (only when named)
 EOF
