@@ -28,6 +28,8 @@ done
 need_qemu
 BUILD=$(cd "$BUILD" && pwd)
 programs="iommufd iommufd_fail_nth"
+# No userfaultfd there
+lacking="iommufd: iommufd_liveupdate.preserve_killed"
 results=$BUILD/selftests
 
 tmp=$(mktemp -d)
