@@ -104,9 +104,11 @@ vm_kill()
 }
 
 # What a healthy kernel does not print; the judge has the same list.
+splats='WARNING:|BUG:|Oops|Kernel panic|KASAN|UBSAN|general protection|INFO: (possible|task|rcu|trying)|suspicious RCU|sleeping function called|Call Trace:|Bad page state|refcount_t:'
+
 vm_splat()
 {
-	grep -m1 -E 'WARNING:|BUG:|Oops|Kernel panic|KASAN|UBSAN|general protection|INFO: (possible|task|rcu|trying)|suspicious RCU|sleeping function called|Call Trace:|Bad page state|refcount_t:' "$1"
+	grep -m1 -E "$splats" "$1"
 }
 
 # What decides if something has to be built again: FILE or git TREE, as text.
@@ -139,4 +141,39 @@ selftest()
 		grep -E '(error|Error )' "$log" | head -10 >&2
 		die "building the $st_name selftests failed, see $log"
 	}
+}
+
+# log_has WHAT REGEX FILE: a line of TAP, whether FILE has REGEX; log_lacks: has not.
+log_n=0 log_failed=0
+log_result()
+{
+	log_n=$((log_n + 1))
+	if [ "$1" = 0 ]; then
+		echo "ok $log_n - $2"
+	else
+		echo "not ok $log_n - $2"
+		log_failed=$((log_failed + 1))
+	fi
+}
+
+log_has()
+{
+	log_rc=0
+	grep -qE "$2" "$3" || log_rc=1
+	log_result $log_rc "$1"
+}
+
+log_lacks()
+{
+	log_line=$(grep -m1 -E "$2" "$3") || :
+	log_rc=0
+	[ -z "$log_line" ] || log_rc=1
+	log_result $log_rc "$1${log_line:+: $log_line}"
+}
+
+# The end of these: the plan, and whether all is well
+log_end()
+{
+	echo "1..$log_n"
+	[ $log_failed = 0 ]
 }
