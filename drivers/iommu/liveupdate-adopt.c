@@ -90,7 +90,10 @@ void iommu_incoming_block(struct incoming_device *rec)
 	struct incoming_unit *unit = iommu_incoming_unit(iommu_incoming, rec->ser.unit);
 	const struct iommu_liveupdate_ops *ops;
 
-	/* A unit nobody adopted has a root that blocks already */
+	/*
+	 * A unit nobody adopted has a root that blocks already. Should its driver not
+	 * have come up at all, there is only bus mastering left to be turned off.
+	 */
 	if (!unit || !unit->iommu)
 		return;
 	ops = unit->iommu->ops->liveupdate;

@@ -183,18 +183,31 @@ void pci_liveupdate_setup_device(struct pci_dev *dev)
 		set_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
 }
 
-static void fix_resources(struct pci_dev *dev, unsigned long flag)
+static void fix_resources(struct pci_dev *dev)
 {
 	struct resource *res;
 	int i;
 
+	static_assert(PCI_NUM_RESOURCES <= BITS_PER_TYPE(dev->liveupdate_fixed));
 	pci_dev_for_each_resource(dev, res, i) {
 		/* Enhanced Allocation is fixed anyway */
-		if (!res->flags || res->flags & IORESOURCE_PCI_EA_BEI ||
-		    i == PCI_ROM_RESOURCE)
+		if (!res->flags || i == PCI_ROM_RESOURCE ||
+		    res->flags & (IORESOURCE_PCI_EA_BEI | IORESOURCE_PCI_FIXED))
 			continue;
-		res->flags = (res->flags & ~IORESOURCE_PCI_FIXED) | flag;
+		res->flags |= IORESOURCE_PCI_FIXED;
+		dev->liveupdate_fixed |= BIT(i);
 	}
+}
+
+static void unfix_resources(struct pci_dev *dev)
+{
+	struct resource *res;
+	int i;
+
+	pci_dev_for_each_resource(dev, res, i)
+		if (dev->liveupdate_fixed & BIT(i))
+			res->flags &= ~IORESOURCE_PCI_FIXED;
+	dev->liveupdate_fixed = 0;
 }
 
 /**
@@ -211,7 +224,7 @@ void pci_liveupdate_add_device(struct pci_dev *dev)
 	if (device_set_driver_override(&dev->dev, PCI_LIVEUPDATE_DRIVER))
 		pci_warn(dev, "cannot set driver_override\n");
 	if (!test_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags))
-		fix_resources(dev, IORESOURCE_PCI_FIXED);
+		fix_resources(dev);
 }
 
 /**
@@ -353,7 +366,7 @@ void pci_liveupdate_done(struct pci_dev *dev)
 	if (!pci_liveupdate_incoming(dev))
 		return;
 
-	fix_resources(dev, 0);
+	unfix_resources(dev);
 	clear_bit(PCI_DEV_LIVEUPDATE_QUIET, &dev->priv_flags);
 	clear_bit(PCI_DEV_LIVEUPDATE_BLOCKED, &dev->priv_flags);
 	if (test_and_clear_bit(PCI_DEV_LIVEUPDATE_INCOMING, &dev->priv_flags))

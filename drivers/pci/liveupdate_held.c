@@ -64,22 +64,27 @@ bool pci_liveupdate_held_locked(struct pci_dev *dev)
  * The same for who sets up bridges. No device comes or goes meanwhile: some hold
  * pci_bus_sem for that, others do not need to.
  */
-bool pci_liveupdate_held_stable(struct pci_dev *dev)
+static bool find_stable(struct pci_dev *dev, int (*find)(struct pci_dev *, void *))
 {
 	struct pci_dev *child;
 	bool found = false;
 
 	if (!anything_held())
 		return false;
-	if (find_held(dev, &found))
+	if (find(dev, &found))
 		return true;
 	if (!dev->subordinate)
 		return false;
 
 	list_for_each_entry(child, &dev->subordinate->devices, bus_list)
-		if (pci_liveupdate_held_stable(child))
+		if (find_stable(child, find))
 			return true;
 	return false;
+}
+
+bool pci_liveupdate_held_stable(struct pci_dev *dev)
+{
+	return find_stable(dev, find_held);
 }
 
 static int find_running(struct pci_dev *dev, void *found)
@@ -104,13 +109,19 @@ bool pci_liveupdate_running(struct pci_dev *dev)
 	return found;
 }
 
+/* The same for who has the devices locked, or sees to it that none comes or goes */
+bool pci_liveupdate_running_stable(struct pci_dev *dev)
+{
+	return find_stable(dev, find_running);
+}
+
 /* The same for all that a reset of a slot would hit */
 bool pci_liveupdate_slot_running(struct pci_slot *slot)
 {
 	struct pci_dev *dev;
 
 	list_for_each_entry(dev, &slot->bus->devices, bus_list)
-		if (dev->slot == slot && pci_liveupdate_running(dev))
+		if (dev->slot == slot && pci_liveupdate_running_stable(dev))
 			return true;
 
 	return false;

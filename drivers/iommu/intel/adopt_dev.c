@@ -32,6 +32,9 @@ static int check_domain(struct intel_iommu *iommu,
 		/* Snooping is forced by the page table entries */
 		if (force_snoop)
 			features |= BIT(PT_FEAT_VTDSS_FORCE_COHERENCE);
+		/* Three levels to five */
+		if (ser->pt.top_level < 2 || ser->pt.top_level > 4)
+			return -EINVAL;
 		break;
 	case IOMMU_PT_SER_FMT_X86_64:
 		/* Snooping is forced by the PASID entry */

@@ -87,13 +87,34 @@ handover_entry(struct intel_iommu *iommu, u8 bus, u8 devfn)
 	return &table[context_index(iommu, devfn)];
 }
 
+/*
+ * All units are switched over, or blocked. One that this kernel ignores but could not
+ * turn off, which a quirk of graphics devices keeps it from, has no way to flush.
+ */
+static bool all_can_switch_over(void)
+{
+	struct dmar_drhd_unit *drhd;
+	struct intel_iommu *iommu;
+
+	guard(rcu)();
+	for_each_iommu(iommu, drhd) {
+		if (!iommu->flush.flush_context &&
+		    (readl(iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_TES)) {
+			pr_err("%s: translates, but is not used\n", iommu->name);
+			return false;
+		}
+	}
+	return true;
+}
+
 /**
  * intel_iommu_preserve_unit - Give a unit a hand-over root
  * @iommu_dev: the unit
  * @ser: filled with what identifies the unit and where the root is
  *
  * Context: May sleep. Serialised by the caller.
- * Return: 0, -EOPNOTSUPP if the unit does not translate, or -ENOMEM.
+ * Return: 0, -EOPNOTSUPP if the unit does not translate or was added while the
+ * system ran, or if there is one that could not be blocked, or -ENOMEM.
  */
 int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 			      struct iommu_liveupdate_unit_ser *ser)
@@ -107,6 +128,15 @@ int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 		       iommu->name);
 		return -EOPNOTSUPP;
 	}
+
+	/* Not in the table of the firmware, where the next kernel looks */
+	if (iommu->flags & VTD_FLAG_HOT_ADDED) {
+		pr_err("%s: cannot be preserved: was added while the system ran\n",
+		       iommu->name);
+		return -EOPNOTSUPP;
+	}
+	if (!all_can_switch_over())
+		return -EOPNOTSUPP;
 
 	if (WARN_ON(iommu->handover_root))
 		return -EBUSY;
@@ -288,6 +318,37 @@ static int handover_check_alias(struct pci_dev *pdev, u16 alias, void *data)
 	if (other) {
 		pci_dev_put(other);
 		return refuse(walk->dev, "another device is its DMA alias");
+	}
+	return 0;
+}
+
+/*
+ * The next kernel counts the aliases that lead to the table of a device under the
+ * domain id of that: with two devices it could not tell whose they are.
+ */
+static int handover_check_domain(struct pci_dev *pdev, u16 alias, void *data)
+{
+	struct handover_walk *walk = data;
+	struct context_entry entry, *other;
+	unsigned int devfn;
+	struct pci_dev *own;
+
+	if (alias == pci_dev_id(pdev))
+		return 0;
+
+	intel_iommu_handover_entry(walk->dev, walk->domain, walk->did, alias,
+				   &entry);
+	for (devfn = 0; devfn < 256; devfn++) {
+		other = handover_entry(walk->iommu, PCI_BUS_NUM(alias), devfn);
+		if (!other || !context_present(other) ||
+		    !context_entry_same(other, &entry))
+			continue;
+
+		own = pci_get_domain_bus_and_slot(pci_domain_nr(pdev->bus),
+						  PCI_BUS_NUM(alias), devfn);
+		if (!own)
+			return refuse(walk->dev, "another device of its domain has DMA aliases, too");
+		pci_dev_put(own);
 	}
 	return 0;
 }
@@ -497,6 +558,11 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 			goto err_preserved;
 	}
 
+	ret = pci_for_each_dma_alias(to_pci_dev(dev), handover_check_domain,
+				     &walk);
+	if (ret)
+		goto err_pasid_table;
+
 	ret = pci_for_each_dma_alias(to_pci_dev(dev), handover_fill_alias,
 				     &walk);
 	if (ret)
@@ -505,6 +571,7 @@ int intel_iommu_preserve_device(struct device *dev, struct iommu_domain *domain,
 
 err_entries:
 	pci_for_each_dma_alias(to_pci_dev(dev), handover_clear_alias, &walk);
+err_pasid_table:
 	if (sm_supported(iommu))
 		intel_iommu_unpreserve_pasid_table(dev);
 err_preserved:

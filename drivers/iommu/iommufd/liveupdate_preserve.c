@@ -12,6 +12,7 @@
 #include <linux/io.h>
 #include <linux/iommu-liveupdate.h>
 #include <linux/kexec_handover.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "liveupdate.h"
@@ -176,7 +177,8 @@ static void iommufd_liveupdate_release_siblings(struct iommufd_ctx *ictx,
 			continue;
 		hwpt_paging = container_of(obj, struct iommufd_hwpt_paging,
 					   common.obj);
-		if (hwpt_paging->ioas != ioas || !hwpt_paging->liveupdate_held)
+		if ((ioas && hwpt_paging->ioas != ioas) ||
+		    !hwpt_paging->liveupdate_held)
 			continue;
 		hwpt_paging->liveupdate_held = false;
 		refcount_dec(&obj->users);
@@ -248,12 +250,9 @@ err_release:
 static void iommufd_liveupdate_thaw_ioases(struct iommufd_ctx *ictx,
 					   struct iommufd_liveupdate_out *out)
 {
-	while (out->nr_ioases) {
-		struct iommufd_ioas *ioas = out->ioas[--out->nr_ioases];
-
-		iopt_thaw(&ioas->iopt);
-		iommufd_liveupdate_release_siblings(ictx, ioas);
-	}
+	while (out->nr_ioases)
+		iopt_thaw(&out->ioas[--out->nr_ioases]->iopt);
+	iommufd_liveupdate_release_siblings(ictx, NULL);
 }
 
 static int iommufd_liveupdate_freeze_ioases(struct iommufd_ctx *ictx,
@@ -265,6 +264,12 @@ static int iommufd_liveupdate_freeze_ioases(struct iommufd_ctx *ictx,
 	for (i = 0; i < out->nr_hwpts; i++) {
 		struct iommufd_ioas *ioas = out->hwpt[i].hwpt_paging->ioas;
 
+		/* No device is needed to make one: there can be thousands */
+		cond_resched();
+		if (fatal_signal_pending(current)) {
+			iommufd_liveupdate_thaw_ioases(ictx, out);
+			return -EINTR;
+		}
 		for (j = 0; j < out->nr_ioases; j++)
 			if (out->ioas[j] == ioas)
 				break;

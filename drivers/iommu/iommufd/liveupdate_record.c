@@ -9,6 +9,7 @@
 #include <linux/file.h>
 #include <linux/hugetlb.h>
 #include <linux/memfd.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "liveupdate.h"
@@ -287,6 +288,8 @@ int iommufd_liveupdate_record_ioas(struct iommufd_liveupdate_out *out, u32 index
 
 	for (area = iopt_area_iter_first(iopt, 0, ULONG_MAX); area;
 	     area = iopt_area_iter_next(area, 0, ULONG_MAX)) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		rc = iommufd_liveupdate_record_area(out, index, area);
 		if (rc)
 			return rc;

@@ -104,12 +104,10 @@ EXPORT_SYMBOL_GPL(vfio_pci_core_liveupdate_preserve);
  * vfio_pci_core_liveupdate_unpreserve - Undo vfio_pci_core_liveupdate_preserve()
  * @vdev: A preserved device that is not frozen
  *
- * Context: May sleep. The caller holds the dev_set lock.
+ * Context: May sleep. With or without the dev_set lock, as the device is not closed.
  */
 void vfio_pci_core_liveupdate_unpreserve(struct vfio_pci_core_device *vdev)
 {
-	lockdep_assert_held(&vdev->vdev.dev_set->lock);
-
 	guard(rwsem_write)(&vdev->liveupdate.lock);
 	guard(rwsem_write)(&vdev->memory_lock);
 

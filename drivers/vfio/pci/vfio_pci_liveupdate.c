@@ -33,10 +33,7 @@
  *   eventfds and irqfds, ioeventfds, BAR mappings, the KVM association.
  *
  * What is refused
- *   virtual functions and functions that have some enabled, VGA devices, device
- *   specific regions, exported dma-bufs, noiommu, migration drivers, PASIDs,
- *   files that came from a VFIO group, those of other drivers, devices whose
- *   INTx cannot be masked.
+ *   see Documentation/userspace-api/iommufd_liveupdate.rst.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": live update: " fmt
@@ -175,8 +172,10 @@ static void vfio_pci_liveupdate_unpreserve(struct liveupdate_file_op_args *args)
 {
 	struct vfio_pci_core_device *vdev = vfio_pci_file_vdev(args->file);
 
-	guard(mutex)(&vdev->vdev.dev_set->lock);
-
+	/*
+	 * Its user can hold dev_set->lock for as long as he likes. The session has
+	 * the file, so nothing is closed, and all is undone when ioctls can tell.
+	 */
 	pci_liveupdate_unpreserve(vdev->pdev);
 	iommufd_device_liveupdate_unpreserve(vdev->vdev.iommufd_device);
 	kho_unpreserve_free(phys_to_virt(args->serialized_data));
@@ -217,6 +216,7 @@ static void vfio_pci_liveupdate_unfreeze(struct liveupdate_file_op_args *args)
  * @data:  Key: what LUO carried over, physical address of @ser.
  * @ser:   Validated description; NULL if it is unusable.
  * @error: Why @ser is NULL.
+ * @taken: Its file was retrieved.
  *
  * Exists from the first use to finish. Memory can be taken from KHO only once,
  * but LUO may ask more than once.
@@ -226,10 +226,11 @@ struct vfio_pci_incoming {
 	u64 data;
 	struct vfio_pci_ser *ser;
 	int error;
+	bool taken;
 };
 
 static LIST_HEAD(vfio_pci_incoming_list);
-/* Protects the list; an entry is used under the lock of its LUO file */
+/* Protects the list, and @taken; an entry is used under the lock of its LUO file */
 static DEFINE_MUTEX(vfio_pci_incoming_lock);
 
 /* Whether @size bytes at @offset lie behind the header and within the buffer */
@@ -333,6 +334,24 @@ static struct vfio_pci_incoming *vfio_pci_incoming_get(u64 data)
 	return incoming;
 }
 
+/*
+ * A damaged description can name the device of somebody else. If that one has got it
+ * by now it is not for us to stop.
+ */
+static bool vfio_pci_incoming_is_anothers(const struct vfio_pci_incoming *incoming)
+{
+	struct vfio_pci_incoming *cur;
+
+	guard(mutex)(&vfio_pci_incoming_lock);
+
+	list_for_each_entry(cur, &vfio_pci_incoming_list, list)
+		if (cur != incoming && cur->taken &&
+		    cur->ser->segment == incoming->ser->segment &&
+		    cur->ser->rid == incoming->ser->rid)
+			return true;
+	return false;
+}
+
 static void vfio_pci_incoming_free(struct vfio_pci_incoming *incoming)
 {
 	scoped_guard(mutex, &vfio_pci_incoming_lock)
@@ -410,6 +429,8 @@ static int vfio_pci_liveupdate_retrieve(struct liveupdate_file_op_args *args)
 		return -EEXIST;
 	}
 
+	scoped_guard(mutex, &vfio_pci_incoming_lock)
+		incoming->taken = true;
 	return 0;
 }
 
@@ -525,7 +546,8 @@ static void vfio_pci_liveupdate_finish(struct liveupdate_file_op_args *args)
 		vdev->liveupdate.retrieved = NULL;
 		vdev->liveupdate.opened = false;
 		pci_liveupdate_done(vdev->pdev);
-	} else if (incoming && incoming->ser) {
+	} else if (incoming && incoming->ser &&
+		   !vfio_pci_incoming_is_anothers(incoming)) {
 		pdev = pci_liveupdate_finish(incoming->ser->segment,
 					     incoming->ser->rid);
 		if (pdev && pci_liveupdate_incoming(pdev))

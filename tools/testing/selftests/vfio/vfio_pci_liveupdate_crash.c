@@ -12,7 +12,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <sys/syscall.h>
 
 #include <linux/kexec.h>
 
@@ -24,20 +23,6 @@
 #include "liveupdate/image.h"
 #include "liveupdate/streaming.h"
 
-static void crash_kernel_load(const char *initrd, const char *cmdline)
-{
-	const char *path = getenv("LIVEUPDATE_KERNEL") ?: "/boot/vmlinuz";
-	int kernel = open(path, O_RDONLY | O_CLOEXEC);
-	int fd = open(initrd, O_RDONLY | O_CLOEXEC);
-
-	VFIO_ASSERT_GE(kernel, 0);
-	VFIO_ASSERT_GE(fd, 0);
-	VFIO_ASSERT_EQ(syscall(SYS_kexec_file_load, kernel, fd, strlen(cmdline) + 1,
-			       cmdline, KEXEC_FILE_ON_CRASH), 0);
-	close(kernel);
-	close(fd);
-}
-
 static const char *device_bdf, *crash_initrd, *crash_cmdline, *ready;
 
 TEST(crash)
@@ -45,7 +30,7 @@ TEST(crash)
 	struct streaming streaming;
 	struct refuse refuse;
 
-	crash_kernel_load(crash_initrd, crash_cmdline);
+	ASSERT_EQ(0, kernel_load(crash_initrd, crash_cmdline, KEXEC_FILE_ON_CRASH));
 	ASSERT_EQ(0, refuse_init(&refuse, device_bdf, "crash"));
 	streaming_start(&streaming, &refuse);
 	ASSERT_EQ(0, vm_preserve_all(&refuse.vm));

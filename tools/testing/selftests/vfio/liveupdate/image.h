@@ -81,6 +81,23 @@ static inline int image_load(struct image *image, const char *cmdline)
 		       cmdline, KEXEC_FILE_NO_INITRAMFS) ? -errno : 0;
 }
 
+/* The kernel as it is, with an initramfs; @flags as kexec_file_load() has them */
+static inline int kernel_load(const char *initrd, const char *cmdline, unsigned long flags)
+{
+	const char *path = getenv("LIVEUPDATE_KERNEL") ?: "/boot/vmlinuz";
+	int kernel = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(initrd, O_RDONLY | O_CLOEXEC);
+	int ret;
+
+	VFIO_ASSERT_GE(kernel, 0, "%s\n", path);
+	VFIO_ASSERT_GE(fd, 0, "%s\n", initrd);
+	ret = syscall(SYS_kexec_file_load, kernel, fd, strlen(cmdline) + 1, cmdline,
+		      flags) ? -errno : 0;
+	close(kernel);
+	close(fd);
+	return ret;
+}
+
 static inline int image_unload(void)
 {
 	return syscall(SYS_kexec_file_load, -1, -1, 0, NULL,
