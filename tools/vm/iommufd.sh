@@ -28,8 +28,6 @@ done
 need_qemu
 BUILD=$(cd "$BUILD" && pwd)
 programs="iommufd iommufd_fail_nth"
-# No userfaultfd there
-lacking=
 results=$BUILD/selftests
 
 tmp=$(mktemp -d)
@@ -45,12 +43,13 @@ run()
 	[ -n "$4" ] || "$vm_dir/build.sh" "$3"
 	say "$1: the selftests of iommufd (log: $results/$1-iommu.log)"
 	suite_run "$results/$1-iommu" 1200 "${4:-$BUILD/obj-$3/arch/x86/boot/bzImage}" \
-		"$tmp/initrd" "hugepages=32"
+		"$tmp/initrd" "hugepages=32$scratch"
 }
 
+scratch=
 case ${DEBUG:-0} in
 0)	ours=series theirs=base ;;
-*)	ours=debug theirs=base-debug ;;
+*)	ours=debug theirs=base-debug suite_memory=3072 scratch=" kho_scratch=128M,768M,64M" ;;
 esac
 run series "$BUILD/linux" $ours "$kernel"
 if [ -n "$base" ]; then

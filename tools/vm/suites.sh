@@ -45,7 +45,7 @@ suite_run()
 	sr_file=$1 sr_limit=$2 sr_kernel=$3 sr_initrd=$4 sr_append=$5
 	shift 5
 	mkdir -p "$(dirname "$sr_file")"
-	vm_boot "$tmp/log" "$sr_limit" 2048 "$sr_kernel" "$sr_initrd" \
+	vm_boot "$tmp/log" "$sr_limit" ${suite_memory:-2048} "$sr_kernel" "$sr_initrd" \
 		"$suite_append $sr_append" "$@"
 	awk '
 		/^# suite /	{ name = $3 }
