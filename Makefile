@@ -97,7 +97,7 @@ help:
 	@echo '  make kernel      build the kernel of CASE and DEBUG, in build/obj-*'
 	@echo '  make initramfs   build the guest programs and the initramfs'
 	@echo
-	@echo '  make clean       remove what was built; base and downloads stay'
+	@echo '  make clean       remove what was built; linux, base, downloads and ccache stay'
 	@echo '  make distclean   remove build/'
 	@echo
 	@echo 'For all: BUILD=    where to work (default: build)'
@@ -157,11 +157,16 @@ suites: tree
 	@tools/vm/build.sh base series
 	@tools/vm/selftests.sh $(SUITES)
 
+# What these remove is named by the shell's $BUILD: blanks in it divide nothing, and an
+# empty one is an error.
 clean:
-	rm -rf $(BUILD)/obj-* $(BUILD)/linux-switch* $(BUILD)/guest* $(BUILD)/selftests $(BUILD)/vm $(BUILD)/run* $(BUILD)/check $(BUILD)/matrix $(BUILD)/failures $(BUILD)/soak $(BUILD)/bench $(BUILD)/series $(BUILD)/initramfs* $(BUILD)/series.tmp.* $(BUILD)/base.tmp.*
+	@[ ! -d "$${BUILD:?}" ] || { cd "$$BUILD" && set -x && \
+	  rm -rf obj-* linux-switch* base-kho guest* selftests vm run* check \
+		matrix failures soak bench kho bisect docs series initramfs* \
+		series.tmp.* base.tmp.* *.log; }
 
 # build/linux may hold commits that are nowhere else
 distclean:
-	@if [ -d $(BUILD)/linux ] && [ -z "$(FORCE)" ] && ! tools/series/tree.sh --synced; then \
-		echo 'error: $(BUILD)/linux has work that is not in the overlay: make sync, or FORCE=1' >&2; exit 1; fi
-	rm -rf $(BUILD)
+	@if [ -d "$${BUILD:?}/linux" ] && [ -z '$(filter-out 0,$(FORCE))' ] && ! tools/series/tree.sh --synced; then \
+		echo "error: $$BUILD/linux has work that is not in the overlay: make sync, or FORCE=1" >&2; exit 1; fi
+	rm -rf -- "$${BUILD:?}"
