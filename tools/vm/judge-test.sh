@@ -32,6 +32,18 @@ expect()
 	fi
 }
 
+# figure KEY VALUE WHAT: in the report.json of the run that was judged last
+figure()
+{
+	n=$((n + 1))
+	if grep -qF "\"$1\": $2," "$tmp/run/report.json"; then
+		echo "ok $n - judge: $3"
+	else
+		failed=$((failed + 1))
+		echo "not ok $n - judge: $3: $(grep -F "\"$1\": " "$tmp/run/report.json")"
+	fi
+}
+
 good()
 {
 	rm -rf "$tmp/run"
@@ -135,6 +147,46 @@ good; edit '/<- 0x103/d' trace.log
 expect 1 "FAIL: closed" "bus mastering left on"
 good; edit "s/main/twice/" run.tsv
 expect 1 "FAIL: kexec number 2" "twice: only one kexec"
+
+# Two more live updates, from 6.5 and 8.0 s on: the good one's end is the third one's.
+# jump MILLISECONDS: one that takes a second
+jump()
+{
+	for step in 0:preserve-begin 10:preserve-end 100:vmm-last 600:init 700:retrieve-begin \
+			710:retrieve-end 720:restore-end 800:attached \
+			"810:checked frames=$((($1 - 300) / 2)) bad=0"; do
+		mark $(($1 + ${step%%:*})) mark "${step#*:}"
+	done
+	printf '%d000000\t0x2000\tlegacy\t00:04.0\t7\t0x5000\t2000\t0\n' \
+		$((1000110 + $1)) $((1000310 + $1)) >>"$tmp/run/roots.tsv"
+	printf '%d000000\t0x9000\tinterrupts\t00:00.0\t0\t0x0\t0\t0\n' \
+		$((1000110 + $1)) >>"$tmp/run/roots.tsv"
+	printf '%d000000\t%s\n' $((1000120 + $1)) "Starting new kernel" \
+		$((1000300 + $1)) "Linux version 7" >>"$tmp/run/console.tsv"
+	sort -n -o "$tmp/run/roots.tsv" "$tmp/run/roots.tsv"
+	sort -n -o "$tmp/run/console.tsv" "$tmp/run/console.tsv"
+}
+thrice()
+{
+	good; edit 's/main/twice/; $a jumps\t3' run.tsv
+	for end in 6300 7700; do
+		mark $end mark finish-begin
+		mark $((end + 10)) mark finish-end
+	done
+	jump 6500
+	jump 8000
+}
+thrice
+expect 0 "igb: pass" "three live updates in a row"
+figure iommu_faults 0 "the report has no faults of theirs"
+thrice; trace 9 "vtd_dmar_fault sid 0x20 fault 6 addr 0x10000000000 write 1"
+expect 1 "FAIL: 1 IOMMU faults" "a fault after the third jump"
+figure iommu_faults 1 "the report has it"
+thrice; trace 9 "vtd_dmar_enable enable 0"
+expect 1 "FAIL: translation switched off 1" "translation off after the third jump"
+figure translation_off 1 "the report has that"
+thrice; edit '$d' console.tsv
+expect 1 "FAIL: kexec number 3" "only two of three live updates"
 
 # From the shutdown of the old kernel on nothing arrives; only memory is taken back.
 loses()

@@ -203,6 +203,8 @@ void judge_one_of(unsigned int nic, int64_t from, int64_t to,
 void judge_main(void);
 void judge_vmms(void);
 void judge_twice(void);
+int updates_wanted(void);
+int64_t next_update(void);
 void judge_log(const char *who, const char *texts, int64_t from, int64_t to);
 void judge_jump(int64_t from, unsigned int frames);
 void judge_end(void);

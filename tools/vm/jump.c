@@ -403,19 +403,25 @@ void judge_vmms(void)
 }
 
 /* The next live update starts where the one before was finished. */
-static int64_t second_from(void)
+int64_t next_update(void)
 {
 	return finish_end ? finish_end + 1 : FOREVER;
 }
 
+/* JUMPS= of run.sh, for the case "twice" */
+int updates_wanted(void)
+{
+	return *setting("jumps") ? atoi(setting("jumps")) : 2;
+}
+
 void judge_twice(void)
 {
-	int jumps = *setting("jumps") ? atoi(setting("jumps")) : 2, i;
+	int jumps = updates_wanted(), i;
 	int64_t from = streaming;
 
 	for (i = 1; i <= jumps; i++) {
 		if (i > 1) {
-			from = second_from();
+			from = next_update();
 			times_load(from);
 			check(starting && new_linux, "kexec number %d, from the new kernel", i);
 			if (!starting || !new_linux)

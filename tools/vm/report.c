@@ -164,11 +164,12 @@ void report(const char *dir, const char *verdict, const char *listing)
 	int twice = !strcmp(r->scenario, "twice");
 	int unpreserved = !strcmp(r->scenario, "unpreserved");
 	int discard = !strcmp(r->scenario, "discard");
-	int64_t second = twice && finish_end ? finish_end + 1 : NEVER;
 	int refused = !strcmp(r->scenario, "refused");
+	int jumps = twice ? updates_wanted() : 1, i;
 	struct frame_log f = frames_all(0, (unpreserved || discard) && finish_begin ?
 					finish_begin : refused ? failure_time() :
-					FOREVER), f2 = { 0 };
+					FOREVER);
+	struct frame_log f2;
 	struct device_log d, late;
 	struct iommu_log l;
 	static const char * const settings[] = {
@@ -180,17 +181,14 @@ void report(const char *dir, const char *verdict, const char *listing)
 	FILE *j;
 
 	/* Up to the last FINISH, however many there were. */
-	if (second)
-		times_load(second);
+	for (i = 1; i < jumps && finish_end; i++)
+		times_load(next_update());
 	end = finish_end ? finish_end : FOREVER;
+	times_load(0);
 	if (discard && finish_begin)
 		end = finish_begin;
 	if (refused)
 		end = failure_time();
-	if (second) {
-		f2 = frames_all(0, FOREVER);
-		times_load(0);
-	}
 	d = devices_all(begin, end);
 	late = devices_all(end, FOREVER);
 	l = iommu_log(begin, end);
@@ -224,11 +222,17 @@ void report(const char *dir, const char *verdict, const char *listing)
 		f.longest_gap, f.longest_latency);
 	put_times(j);
 	if (twice) {
-		times_load(second ? second : FOREVER);
-		fprintf(j, ",\n  \"second\": { \"frames_in_blackout\": %u, "
-			"\"frames_after\": %u,\n  ", f2.blackout, f2.after);
-		put_times(j);
-		fprintf(j, " }");
+		fprintf(j, ",\n  \"then\": [");
+		for (i = 1; i < jumps; i++) {
+			times_load(next_update());
+			f2 = frames_all(0, FOREVER);
+			fprintf(j, "%s\n  { \"frames_in_blackout\": %u, "
+				"\"frames_after\": %u,\n  ", i > 1 ? "," : "",
+				f2.blackout, f2.after);
+			put_times(j);
+			fprintf(j, " }");
+		}
+		fprintf(j, " ]");
 		times_load(0);
 	}
 	fprintf(j, ",\n  \"iommu_faults\": %u,\n  \"provoked_faults\": %u,\n"
@@ -257,13 +261,14 @@ void report(const char *dir, const char *verdict, const char *listing)
 	printf("             longest gap %.1f ms, longest latency %.1f ms, %s refused\n",
 	       f.longest_gap, f.longest_latency, count_of(f.refused));
 	print_times();
-	if (second) {
-		times_load(second);
-		printf("  then       %s before + %s in the second blackout + %s after\n",
-		       count_of(f2.before), count_of(f2.blackout),
+	for (i = 1; i < jumps && finish_end; i++) {
+		times_load(next_update());
+		f2 = frames_all(0, FOREVER);
+		printf("  then       %s before + %s in blackout %d + %s after\n",
+		       count_of(f2.before), count_of(f2.blackout), i + 1,
 		       count_of(f2.after));
 		print_times();
-		times_load(0);
 	}
+	times_load(0);
 	printf("\n%s\n", listing);
 }
