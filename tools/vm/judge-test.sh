@@ -187,6 +187,9 @@ expect 1 "FAIL: translation switched off 1" "translation off after the third jum
 figure translation_off 1 "the report has that"
 thrice; edit '$d' console.tsv
 expect 1 "FAIL: kexec number 3" "only two of three live updates"
+# 31 of them are nowhere, and every line says so
+thrice; edit "s/^devices.*/devices\t$(printf 'igb,%.0s' $(seq 31))igb/" run.tsv
+expect 1 "FAIL  device 31: closed" "a report that is longer than 32 KiB has its end"
 
 # From the shutdown of the old kernel on nothing arrives; only memory is taken back.
 loses()

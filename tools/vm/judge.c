@@ -17,20 +17,18 @@
 #include "judge.h"
 
 static char reason[512];
-static char listing[32768];
+static FILE *lines;
 
 /* One line of the report; the first one that fails is the verdict's reason. */
 void check(int ok, const char *fmt, ...)
 {
-	size_t n = strlen(listing);
 	char text[512];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	snprintf(listing + n, sizeof(listing) - n, "  %-4s  %s\n",
-		 ok ? "ok" : "FAIL", text);
+	fprintf(lines, "  %-4s  %s\n", ok ? "ok" : "FAIL", text);
 	if (!ok && !*reason)
 		snprintf(reason, sizeof(reason), "%s", text);
 }
@@ -285,8 +283,9 @@ int main(int argc, char **argv)
 		{ "partly", "contained as expected", judge_partly },
 		{ "refused", "refused as expected", judge_refused },
 	};
-	char verdict[600] = "";
+	char verdict[600] = "", *listing;
 	unsigned int i;
+	size_t size;
 	int went;
 
 	if (argc != 2 || argv[1][0] == '-') {
@@ -295,6 +294,11 @@ int main(int argc, char **argv)
 	}
 	r = results_load(argv[1]);
 	times_load(0);
+	lines = open_memstream(&listing, &size);
+	if (!lines) {
+		fprintf(stderr, "judge: out of memory\n");
+		return 2;
+	}
 
 	judge_common();
 	went = (starting && new_linux) || !strcmp(r->scenario, "refused");
@@ -310,6 +314,10 @@ int main(int argc, char **argv)
 	}
 	if (!*verdict) {
 		fprintf(stderr, "judge: unknown case %s\n", r->scenario);
+		return 2;
+	}
+	if (ferror(lines) | fclose(lines)) {
+		fprintf(stderr, "judge: out of memory\n");
 		return 2;
 	}
 	report(argv[1], verdict, listing);
