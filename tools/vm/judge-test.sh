@@ -32,6 +32,18 @@ expect()
 	fi
 }
 
+# lacks TEXT WHAT: in the report of the run that was judged last
+lacks()
+{
+	n=$((n + 1))
+	if grep -qF "$1" "$tmp/report"; then
+		failed=$((failed + 1))
+		echo "not ok $n - judge: $2"
+	else
+		echo "ok $n - judge: $2"
+	fi
+}
+
 # figure KEY VALUE WHAT: in the report.json of the run that was judged last
 figure()
 {
@@ -480,6 +492,7 @@ refused()
 }
 refused
 expect 0 "refused as expected" "a refusal with its reason"
+lacks "no failure reported" "and its report does not say that nothing failed"
 refused; edit '/shares its group/d' console.tsv
 expect 1 "FAIL: the log says why" "a refusal without a reason"
 refused; edit 's/preserve_errno=95/preserve_errno=16/' marks.tsv
