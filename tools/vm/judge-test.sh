@@ -149,6 +149,15 @@ good; printf '1005000000000\t[ 1.0] WARNING: CPU: 0 PID: 1 at x\n' >>"$tmp/run/c
 expect 1 "FAIL: kernel log" "a warning in the log"
 good; edit 's/^timed_out.*/timed_out\t1/' counters.tsv
 expect 1 "FAIL: the run ended" "a time-out"
+# By 4 and 6 ms
+good; edit '/begin_ns/s/.........$/004000000/' counters.tsv
+expect 0 "set by -4.0 ms during the run" "the host's clock was set by less than matters"
+good; edit '/begin_ns/s/.........$/006000000/' counters.tsv
+expect 1 "FAIL: the host's time of day was set by -6.0 ms" "the host's clock was set"
+good; edit '/begin_ns/s/\t.*/\t500006000000000/' counters.tsv
+expect 1 "FAIL: the host's time of day was set by -6000.0 ms" "the host's clock was set by seconds"
+good; edit '/begin_ns/d' counters.tsv
+expect 1 "during the run: not known" "nobody has looked at the host's clock at the start"
 good; edit '/vtd_dmar_fault/d' trace.log
 expect 1 "FAIL: the IOMMU blocked" "nothing was blocked after the unmap"
 good; printf '1014100000000\t0\t0\t2\t3\t5510\t5\t0x200000\n' >>"$tmp/run/arrivals.tsv"

@@ -49,6 +49,22 @@ const char *count_of(uint64_t n)
 	return out;
 }
 
+/*
+ * Traces have the time of day. If that is set in the meantime, what came before is put
+ * between the wrong marks.
+ */
+#define CLOCK_SLACK	5000000
+
+static void judge_clock(void)
+{
+	int64_t begin = counter("realtime_minus_monotonic_begin_ns");
+	int64_t set = counter("realtime_minus_monotonic_ns") - begin;
+
+	check(begin > 0 && llabs(set) <= CLOCK_SLACK,
+	      "the host's time of day was set by %.1f ms during the run%s",
+	      begin > 0 ? MS(set) : 0, begin > 0 ? "" : ": not known");
+}
+
 /* What must hold in every case. */
 static void judge_common(void)
 {
@@ -80,6 +96,7 @@ static void judge_common(void)
 	check(r->nr_pages > 0 && !blind,
 	      "the watcher knows the guest's buffers: %s pages%s",
 	      count_of(r->nr_pages), blind ? ", not those of all devices" : "");
+	judge_clock();
 	check(r->misplaced == 0, "%s frames in another NIC's buffers",
 	      count_of(r->misplaced));
 }
