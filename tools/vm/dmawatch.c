@@ -209,6 +209,10 @@ static void handle_control(struct line *l, char *text)
 		progress(1);
 		if (!strncmp(text + 6, "retrieve-begin", 14))
 			in_background(compare_task);
+		if (!strncmp(text + 6, "unmapped", 8))
+			watch_unmapped();
+		if (!strncmp(text + 6, "blocked", 7))
+			watch_blocked();
 		if (!strncmp(text + 6, "streaming", 9) ||
 		    strstr(text + 6, "finish-begin"))
 			roots_owners();
@@ -481,7 +485,6 @@ int main(int argc, char **argv)
 	fprintf(f, "timed_out\t%d\n", timed_out);
 	fprintf(f, "rate\t%u\nframe_bytes\t%u\nnics\t%u\n", opt.rate, opt.len,
 		opt.nics);
-	send_counters(f);
 	watch_counters(f);
 	result_close(f);
 	return timed_out ? 3 : 0;

@@ -63,7 +63,6 @@ void send_resume(unsigned int nic, unsigned int stage);
 int send_started(unsigned int nic);
 void send_count(unsigned int nic, uint64_t *last_seq, uint64_t *accepted);
 void send_write(void);
-void send_counters(FILE *f);
 
 /* watch.c */
 void watch_open(void);
@@ -74,6 +73,8 @@ int watch_touched(uint64_t *off, uint64_t *end);
 void watch_scan(void);
 void watch_snapshot(void);
 void watch_compare(void);
+void watch_unmapped(void);
+void watch_blocked(void);
 uint64_t watch_found(void);
 const uint8_t *watch_gpa(uint64_t gpa);
 const uint8_t *watch_off(uint64_t off);

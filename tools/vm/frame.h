@@ -19,6 +19,7 @@
 
 #define MAX_NICS	32	/* streams: NICs, and NVMe drives alike */
 #define MAX_GENS	4	/* memfds per NIC over a run, numbered from 1 */
+#define GEN_SECOND	2	/* that is mapped, and unmapped, in the new kernel */
 #define GEN_BULK	3	/* of memory that is mapped, but not for frames */
 #define MAX_RING	32768u
 #define VIRTIO_EVERY	10u	/* that part of the rate: its ring has 1024 entries */

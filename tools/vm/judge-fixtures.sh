@@ -51,7 +51,7 @@ awk -v dir="$tmp/good" -v realtime=500000000000 '
 		mark(15.1, "mark", "closed"); mark(15.2, "mark", "done")
 		for (i = 0; i < 2800; i++) printf "0x%x\tbuffer\t0\t1\t%d\n", 1048576 + i * 4096, i >(dir "/pages.tsv")
 		printf "case\tmain\nmode\tlegacy\ndevices\tigb\nrate\t500\naccel\ttcg\nkernel\tx\ndebug\t0\nqemu\t10\n" >(dir "/run.tsv")
-		printf "realtime_minus_monotonic_begin_ns\t%.0f000\nrealtime_minus_monotonic_ns\t%.0f000\ntimed_out\t0\nbuffers_nic0_gen1\t32768\nbuffers_nic0_gen2\t1024\n", realtime, realtime >(dir "/counters.tsv")
+		printf "realtime_minus_monotonic_begin_ns\t%.0f000\nrealtime_minus_monotonic_ns\t%.0f000\ntimed_out\t0\nbuffers_nic0_gen1\t32768\nbuffers_nic0_gen2\t1024\nunmapped_buffers\t1024\nwritten_when_unmapped\t0\n", realtime, realtime >(dir "/counters.tsv")
 	}'
 
 # The same with a second device: a drive, whose reads 1 to 2500 QEMU takes one by

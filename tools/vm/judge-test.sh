@@ -162,6 +162,12 @@ good; edit '/vtd_dmar_fault/d' trace.log
 expect 1 "FAIL: the IOMMU blocked" "nothing was blocked after the unmap"
 good; printf '1014100000000\t0\t0\t2\t3\t5510\t5\t0x200000\n' >>"$tmp/run/arrivals.tsv"
 expect 1 "FAIL: after its unmap" "a frame that arrived after the unmap"
+good; edit '/written_when_unmapped/s/0$/1/' counters.tsv
+expect 1 "FAIL: 1 of 1,024 buffers written to" "a buffer written to in part after the unmap"
+good; edit '/written_when_unmapped/d' counters.tsv
+expect 1 "FAIL: (not compared) of 1,024 buffers" "nobody has looked at the buffers after the unmap"
+good; edit '/^unmapped_buffers/s/1024/0/' counters.tsv
+expect 1 "FAIL: 0 of 0 buffers" "the watcher has no buffers that were unmapped"
 good; edit '/qdev_reset_hold/d; /@0xa8/d' trace.log
 expect 1 "FAIL: closed" "no reset on close"
 good; edit '/<- 0x103/d' trace.log

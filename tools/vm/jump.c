@@ -359,6 +359,7 @@ static void judge_end_of(unsigned int nic, const char *who)
 void judge_end(void)
 {
 	unsigned int n, count = strcmp(r->scenario, "vmms") ? preserved() : 1;
+	int64_t written = counter("written_when_unmapped");
 	char who[24] = "";
 
 	for (n = 0; n < count; n++) {
@@ -366,6 +367,10 @@ void judge_end(void)
 			snprintf(who, sizeof(who), "device %u: ", n);
 		judge_end_of(n, who);
 	}
+	check(counter("unmapped_buffers") > 0 && written == 0,
+	      "%s of %s buffers written to, in part or in full, after their unmap",
+	      written < 0 ? "(not compared)" : count_of(written),
+	      count_of(counter("unmapped_buffers") > 0 ? counter("unmapped_buffers") : 0));
 }
 
 void judge_main(void)

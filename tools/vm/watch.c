@@ -32,7 +32,6 @@ struct slot {
 	uint32_t next;		/* slot with the same index, plus one */
 	uint8_t nic;
 	uint8_t gen;
-	uint8_t torn;		/* looks changed, but not a whole frame */
 	uint8_t gone;		/* the memory is another buffer's now */
 };
 
@@ -83,7 +82,11 @@ static uint8_t *snapshot;
 static uint32_t snapshot_slots, snapshot_rings;
 static uint64_t snapshot_time, compare_time;
 static int64_t changed[MAX_NICS], changed_rings[MAX_NICS];	/* -1: not looked */
-static uint64_t final_torn;
+
+/* The second memfds' buffers when they are mapped no more */
+static uint32_t *unmapped_slot;
+static uint8_t *unmapped;
+static int64_t nr_unmapped = -1, nr_written = -1;		/* -1: not looked */
 
 /* Slots and arrivals. Writers are the scanner and the watching thread. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -215,7 +218,6 @@ static int slot_still(uint64_t off, const struct buf_head *h)
 		return 1;
 	pthread_mutex_lock(&lock);
 	s->gone = 1;
-	s->torn = 0;
 	pthread_mutex_unlock(&lock);
 	return 0;
 }
@@ -323,17 +325,13 @@ static int slot_check(struct slot *s)
 	memcpy(&magic, p, sizeof(magic));
 	if (magic == BUF_MAGIC) {
 		s->seq = 0;
-		s->torn = 0;
 		return 0;
 	}
 	memcpy(&h, p, sizeof(h));
 	if (s->seq && h.magic == FRAME_MAGIC && h.seq == s->seq)
 		return 0;
-	if (!frame_valid(p, opt.len, opt.run_id, &h)) {
-		s->torn = 1;	/* QEMU may still be writing it */
-		return 0;
-	}
-	s->torn = 0;
+	if (!frame_valid(p, opt.len, opt.run_id, &h))
+		return 0;	/* QEMU may still be writing it */
 	s->seq = h.seq;
 	arrival_add(s, &h, mono_ns());
 	return 1;
@@ -408,13 +406,9 @@ void watch_start(void)
 
 void watch_stop(void)
 {
-	uint32_t i;
-
 	stopping = 1;
 	pthread_join(thread, NULL);
 	sweep();
-	for (i = 0; i < nr_slots; i++)
-		final_torn += slots[i].torn;
 }
 
 uint64_t watch_found(void)
@@ -467,6 +461,47 @@ void watch_compare(void)
 			changed_rings[ring_pages[i].nic]++;
 }
 
+/*
+ * A frame that is written in part is no arrival: keep what the buffers hold that were
+ * unmapped. Nothing is sent before this is done, as the guest asks for that after its
+ * mark.
+ */
+void watch_unmapped(void)
+{
+	uint32_t i, n = 0;
+
+	for (i = 0; i < nr_slots; i++)
+		n += slots[i].gen == GEN_SECOND;
+	free(unmapped);
+	free(unmapped_slot);
+	unmapped = malloc((size_t)n * BUF_SIZE);
+	unmapped_slot = malloc(n * sizeof(*unmapped_slot));
+	if (n && (!unmapped || !unmapped_slot))
+		die("out of memory");
+	nr_unmapped = 0;
+	for (i = 0; i < nr_slots && nr_unmapped < n; i++) {
+		if (slots[i].gen != GEN_SECOND || slots[i].gone ||
+		    !page_counts(slots[i].off & ~4095ULL))
+			continue;
+		memcpy(unmapped + nr_unmapped * BUF_SIZE, ram + slots[i].off, BUF_SIZE);
+		unmapped_slot[nr_unmapped++] = i;
+	}
+}
+
+/* Has any byte of them been written since? */
+void watch_blocked(void)
+{
+	int64_t i;
+
+	if (nr_unmapped < 0)
+		return;
+	if (nr_written < 0)
+		nr_written = 0;
+	for (i = 0; i < nr_unmapped; i++)
+		nr_written += !!memcmp(unmapped + i * BUF_SIZE,
+				       ram + slots[unmapped_slot[i]].off, BUF_SIZE);
+}
+
 void watch_write(void)
 {
 	FILE *f = result_open("arrivals.tsv");
@@ -508,7 +543,8 @@ void watch_counters(FILE *f)
 				groups[n][g].count);
 	fprintf(f, "buffers_found\t%u\n", nr_slots);
 	fprintf(f, "ring_pages\t%u\n", nr_ring_pages);
-	fprintf(f, "torn\t%lu\n", final_torn);
+	fprintf(f, "unmapped_buffers\t%ld\n", nr_unmapped);
+	fprintf(f, "written_when_unmapped\t%ld\n", nr_written);
 	fprintf(f, "snapshot_ns\t%lu\n", snapshot_time);
 	fprintf(f, "compare_ns\t%lu\n", compare_time);
 	for (n = 0; n < opt.nics; n++) {
