@@ -144,7 +144,7 @@ run_memfd()
 {
 	suite_build "$tree" "$out" memfd memfd_test
 	for t in memfd_test hugetlbfs; do
-		printf '#!/bin/sh\nif /tests/prog/memfd_test %s; then echo ok 1 %s; else echo not ok 1 %s; fi\n' \
+		printf '#!/bin/sh\necho 1..1\nif /tests/prog/memfd_test %s; then echo ok 1 %s; else echo not ok 1 %s; fi\n' \
 			"${t#memfd_test}" "$t" "$t" >"$tmp/$t"
 		chmod +x "$tmp/$t"
 	done
@@ -164,6 +164,7 @@ run_kunit()
 {
 	"$vm_dir/kunit.sh" --kernel "$2" >"$tmp/kunit" || :
 	grep -E '^(not )?ok ' "$tmp/kunit" | sed 's/ok [0-9]* - /ok - /' >"$3"
+	[ -s "$3" ] || echo "not ok - (all): kunit did not run" >"$3"
 }
 
 # run SUITE. Its status is looked at: in here set -e is off, failures have to die.
@@ -184,7 +185,12 @@ run()
 : >"$tmp/tap"
 for suite; do
 	case $suite in
-	iommu)	"$vm_dir/iommufd.sh" >>"$tmp/tap" || : ;;
+	iommu)	rc=0
+		"$vm_dir/iommufd.sh" >"$tmp/iommu" || rc=$?
+		cat "$tmp/iommu" >>"$tmp/tap"
+		# Else it is not seen that it did not run
+		[ $rc = 0 ] && grep -q '^ok ' "$tmp/iommu" || grep -q '^not ok ' "$tmp/iommu" ||
+			echo "not ok 0 - selftest iommu: no results, exit status $rc" >>"$tmp/tap" ;;
 	*)	run $suite >>"$tmp/tap" || : ;;
 	esac
 done

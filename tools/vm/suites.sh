@@ -38,8 +38,31 @@ suite_initrd()
 	"$vm_dir/initramfs.sh" --out "$si_out" $si_adds || die "packing $si_out failed"
 }
 
-# suite_run RESULTS SECONDS KERNEL INITRD APPEND [QEMU-OPTION...]: run them all. A
-# line per result in RESULTS, "[not ]ok - PROGRAM: TEST"; the log in RESULTS.log.
+# suite_results LOG: a line per result, "[not ]ok - PROGRAM: TEST". What else goes wrong
+# with a program is one that is "not ok": fewer results, or more, than it has planned,
+# and its exit status, which with most says that a test has failed.
+suite_results()
+{
+	awk '
+		function program_ends() {
+			if (name != "" && (plan == "" || got != plan))
+				print "not ok - " name ": all that was planned # " \
+					got + 0 " results of " (plan == "" ? "an unknown number" : plan)
+			plan = ""; got = 0
+		}
+		/^# suite /	{ program_ends(); name = $3 }
+		/^init: /	{ program_ends(); exit }
+		/^1\.\.[0-9]+/	{ plan = substr($1, 4) + 0 }
+		/^(not )?ok [0-9]+ / {
+			sub(/ok [0-9]+ +(- )?/, "ok - " name ": ")
+			print
+			got++
+		}
+		/^# exit status [0-9]+/ { print "not ok - " name ": exit status " $4 }' "$1"
+}
+
+# suite_run RESULTS SECONDS KERNEL INITRD APPEND [QEMU-OPTION...]: run them all. What
+# suite_results finds in RESULTS; the log in RESULTS.log.
 suite_run()
 {
 	sr_file=$1 sr_limit=$2 sr_kernel=$3 sr_initrd=$4 sr_append=$5
@@ -47,13 +70,7 @@ suite_run()
 	mkdir -p "$(dirname "$sr_file")"
 	vm_boot "$tmp/log" "$sr_limit" ${suite_memory:-2048} "$sr_kernel" "$sr_initrd" \
 		"$suite_append $sr_append" "$@"
-	awk '
-		/^# suite /	{ name = $3 }
-		/^init: log/	{ exit }
-		/^(not )?ok [0-9]+ / {
-			sub(/ok [0-9]+ +(- )?/, "ok - " name ": ")
-			print
-		}' "$tmp/log" >"$sr_file.tmp"
+	suite_results "$tmp/log" >"$sr_file.tmp"
 	grep -q '^init: selftests done' "$tmp/log" ||
 		echo "not ok - (all): did not come to its end" >>"$sr_file.tmp"
 	sr_splat=$(vm_splat "$tmp/log") &&
@@ -86,7 +103,10 @@ suite_compare()
 		}
 		{
 			k = key($0); got = verdict($0); seen[k] = 1
-			if (k in want)
+			# What is wrong with the machine
+			if (k ~ /^(kunit )?\(all\)/)
+				result(0, k)
+			else if (k in want)
 				result(got == want[k], k (got != want[k] ? \
 					": " got ", " want[k] " on the base" : \
 					got == "passes" ? "" : ": " got " on the base as well"))
