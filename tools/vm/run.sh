@@ -58,7 +58,8 @@ Variables:
   MEMORY=MB         of the machine (default: 2048; debug kernel: 3072)
   DEBUG=1           use the debug kernel
   BUILD=DIR         where the kernels are (default: build)
-Results: build/run (report.json, dma.svg, logs). The exit status is the verdict.
+Results: build/run (report.json, dma.svg, logs). The exit status is the verdict. What there
+is of a run that cannot be judged stays in build/run.failed.
 EOF
 }
 
@@ -201,6 +202,19 @@ trap cleanup EXIT
 trap 'trap "" PIPE; echo >&2 || :; exit 130' INT
 trap 'trap "" PIPE; exit 143' TERM HUP
 
+# What there is of the results stays, to be looked at.
+fails()
+{
+	end_all
+	for file in "$sockets"/*.tsv; do
+		[ ! -f "$file" ] || cp "$file" "$new/" || :
+	done
+	[ ! -f "$trace" ] || cp "$trace" "$new/trace.log" || :
+	rm -rf "$out.failed"
+	mv "$new" "$out.failed"
+	die "$*, see $out.failed"
+}
+
 mkdir -p "$new"
 
 case $ACCEL in
@@ -325,7 +339,7 @@ pids=
 # 3 is the time-out: there is something to judge all the same.
 if [ $status != 3 ] && [ $((status + qemu_status)) != 0 ]; then
 	cat "$new/qemu.err" >&2
-	die "the machine did not run: QEMU exit status $qemu_status," \
+	fails "the machine did not run: QEMU exit status $qemu_status," \
 		"watcher exit status $status"
 fi
 
@@ -342,12 +356,12 @@ printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
 
 verdict=0
 "$BUILD/vm/judge" "$new" >"$new/report.txt" || verdict=$?
-[ -s "$new/report.json" ] || die "the judge gave no verdict: see $new/report.txt"
+[ -s "$new/report.json" ] || fails "the judge gave no verdict (exit status $verdict)"
 [ -z "$plot" ] || "$vm_dir/plot.sh" "$new" || verdict=1
 
 rm -rf "$old"
 [ ! -e "$out" ] || mv "$out" "$old"
 mv "$new" "$out"
-rm -rf "$old"
+rm -rf "$old" "$out.failed"
 cat "$out/report.txt"
 exit $verdict
