@@ -269,11 +269,12 @@ adopt_per_table()
 {
 	[ -f "$tmp/$1" ] && [ -f "$tmp/$2" ] || return 0
 	a=$(get $1 adopt) b=$(get $2 adopt)
-	tables=$((($(get $1 table_bytes) - $(get $2 table_bytes)) / 4096))
-	if [ -z "$a" ] || [ -z "$b" ]; then
-		result "not ok" "adopt at boot was not seen"
+	a_bytes=$(get $1 table_bytes) b_bytes=$(get $2 table_bytes)
+	if [ -z "$a" ] || [ -z "$b" ] || [ -z "$a_bytes" ] || [ -z "$b_bytes" ]; then
+		result "not ok" "adopt at boot, $1 to $2: its cost or the size of the tables was not seen"
 		return
 	fi
+	tables=$(((a_bytes - b_bytes) / 4096))
 	if [ $((a * 100)) -le $((b * 110)) ]; then
 		result ok "adopt at boot, $1, at most 1.1 times that of $2: $(count_of $a) to $(count_of $b)"
 		return
