@@ -98,11 +98,6 @@ kernels=$(printf '%s\n' $kernels | sort -u)
 "$vm_dir/guest.sh"
 host_tools
 
-out=$BUILD/$cases
-rm -rf "$out"
-mkdir -p "$out"
-total=$(wc -l <"$tmp/cases")
-
 # "name", "vars" and "want" of the case $1
 case_load()
 {
