@@ -11,7 +11,8 @@ esac
 here=$(realpath "$(dirname "$0")")
 T=$(mktemp -d)
 trap 'rm -rf "$T"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 unset BUILD SERIES_TOP GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
 # The settings of whoever runs this must not matter: the worst of them.

@@ -88,7 +88,8 @@ done
 
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 mkdir -p "$dir/kernel/firmware/acpi"
 for byte in $(dmar $(((256 - sum) & 255)) "$@"); do
 	printf "\\$(printf %o 0x$byte)"

@@ -42,7 +42,8 @@ need busybox busybox-static
 mkdir -p "$(dirname "$out")"
 stage=$(mktemp -d)
 trap 'rm -rf "$stage" "$out.$$"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 if [ -n "$inner" ]; then
 	cat ${before2:+"$before2"} "$inner" >"$stage/initrd2"

@@ -11,7 +11,8 @@ esac
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 host_tools >&2
 
 . "$vm_dir/judge-fixtures.sh"

@@ -17,7 +17,8 @@ zero=$(awk -F'\t' '$2 == "mark" && $3 == "vmm-last" { print $1; exit }' "$dir/ma
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 # Nanoseconds exceed what awk's numbers hold exactly: cut both to microseconds.
 seconds='function s(t) { return (substr(t, 1, length(t) - 3) - substr(zero, 1, length(zero) - 3)) / 1e6 }'
