@@ -56,6 +56,7 @@ host_tool()
 	for src; do
 		if [ ! "$BUILD/vm/$tool" -nt "$vm_dir/$src" ] ||
 		   [ ! "$BUILD/vm/$tool" -nt "$vm_dir/frame.h" ] ||
+		   [ ! "$BUILD/vm/$tool" -nt "$vm_dir/splats.h" ] ||
 		   [ ! "$BUILD/vm/$tool" -nt "$vm_dir/$tool.h" ]; then
 			(cd "$vm_dir" && gcc -O2 -Wall -Wextra \
 				-Wno-unused-parameter \
@@ -103,8 +104,8 @@ vm_kill()
 	[ -z "${vm_pid:-}" ] || wait "$vm_pid" 2>/dev/null || :
 }
 
-# What a healthy kernel does not print; the judge has the same list.
-splats='WARNING:|BUG:|Oops|Kernel panic|KASAN|UBSAN|general protection|INFO: (possible|task|rcu|trying)|suspicious RCU|sleeping function called|Call Trace:|Bad page state|refcount_t:'
+# What a healthy kernel does not print
+splats=$(sed -n 's/^"\(.*\)",$/\1/p' "$vm_dir/splats.h" | paste -sd '|' -)
 
 vm_splat()
 {
@@ -143,7 +144,8 @@ selftest()
 	}
 }
 
-# log_has WHAT REGEX FILE: a line of TAP, whether FILE has REGEX; log_lacks: has not.
+# log_has WHAT REGEX FILE: a line of TAP, whether FILE has REGEX; log_lacks: has not, and
+# has something, as else nothing has been looked at.
 log_n=0 log_failed=0
 log_result()
 {
@@ -166,6 +168,7 @@ log_has()
 log_lacks()
 {
 	log_line=$(grep -m1 -E "$2" "$3") || :
+	[ -s "$3" ] || log_line="there is no log"
 	log_rc=0
 	[ -z "$log_line" ] || log_rc=1
 	log_result $log_rc "$1${log_line:+: $log_line}"

@@ -335,18 +335,7 @@ void count_stage3(unsigned int nic, unsigned int *sent, unsigned int *found)
 const char *splat(void)
 {
 	static const char * const signs[] = {
-		"WARNING:", "BUG:", "Oops", "Kernel panic", "KASAN",
-		"KFENCE", "UBSAN", "general protection", "INFO: possible",
-		"INFO: task", "INFO: rcu", "INFO: trying to register",
-		"suspicious RCU", "sleeping function called",
-		"possible circular locking", "possible recursive locking",
-		"inconsistent lock state", "bad unlock balance",
-		"held lock freed", "lock held when returning", "Call Trace:",
-		"unable to handle", "use-after-free", "pagealloc: memory corruption",
-		"double free", "refcount_t:", "list_add corruption",
-		"list_del corruption", "ODEBUG", "scheduling while atomic",
-		"unreferenced object", "stack-out-of-bounds", "Bad page state",
-		"Modules linked in:",
+#include "splats.h"
 	};
 	size_t i, s;
 
