@@ -76,7 +76,9 @@ progress()
 # All modules, flat, for the initramfs of this kernel.
 pack_modules()
 {
-	pm=$(mktemp -d)
+	# If this is killed the next one takes it away
+	pm=$obj.modules
+	rm -rf "$pm"
 	mkdir -p "$pm/lib/modules"
 	find "$obj" -name '*.ko' -exec cp {} "$pm/lib/modules" \;
 	(cd "$pm" && find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet) |
@@ -119,7 +121,6 @@ build()
 	other)		fragments="kernel series other" ;;
 	modules)	fragments="kernel series other modules" ;;
 	base-kho)	fragments="kernel kho" ;;
-	kunit)		fragments="kunit kunit-series" ;;
 	*)		die "no such kernel: $config (see --help)" ;;
 	esac
 	fragments=$(for f in $fragments; do echo "$vm_dir/$f.config"; done)
@@ -145,7 +146,8 @@ build()
 
 	mkdir -p "$obj"
 	need_space "$obj" 1500
-	rm -f "$obj/built-from"
+	# "done" as well: a build that was killed may have left it to one that fails
+	rm -f "$obj/built-from" "$obj/done"
 	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" tinyconfig >"$log" 2>&1 &&
 	cat $fragments >>"$obj/.config" &&
 	make -s -C "$src" O="$obj" CC="$cc" HOSTCC="$hostcc" olddefconfig >"$log" 2>&1 ||
