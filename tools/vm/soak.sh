@@ -135,15 +135,19 @@ do_stress()
 	[ "$time" -ge 10 ] || time=10
 	seed=$(($(date +%s) * 1000 + part))
 	run stress env TESTS=stress_ STRESS=$time SEED=$seed "$vm_dir/uapi.sh"
-	stressed=$((stressed + time))
-	settled "$time s of stress, seed $seed"
+	# As the guest says, if it came to its end
+	n=$(sed -n 's/^# .*LIVEUPDATE_SEED=[0-9]*, \([0-9]*\) s.*/\1/p' "$log" | tail -1)
+	[ $status = 0 ] || n=0
+	stressed=$((stressed + ${n:-0}))
+	settled "${n:-0} s of stress, seed $seed"
 }
 
 do_aborts()
 {
 	run aborts env TESTS=abort_ ROUNDS=1000 "$vm_dir/uapi.sh"
-	[ $status != 0 ] || rounds=$((rounds + 2000))
-	settled "2000 preserves taken back"
+	n=$(sed -n 's/^# .*:\([0-9]*\) rounds, .*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+	rounds=$((rounds + n))
+	settled "$n preserves taken back"
 }
 
 while :; do
