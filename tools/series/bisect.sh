@@ -45,8 +45,8 @@ while (( $# )); do
 	case $1 in
 	-h|--help) usage; exit 0 ;;
 	--list) config_list; exit 0 ;;
-	--sample) sample=${2:?}; shift ;;
-	--from) from=${2:?}; shift ;;
+	--sample) has_value "$@"; sample=$2; shift ;;
+	--from) has_value "$@"; from=$2; shift ;;
 	--link) link=1 ;;
 	-*) usage >&2; exit 2 ;;
 	*)

@@ -24,12 +24,13 @@ mail=$(git -C "$TOP" config user.email || true)
 while (( $# )); do
 	case $1 in
 	-h|--help) usage; exit 0 ;;
-	--output) out=${2:?}; shift ;;
+	--output) has_value "$@"; out=$2; shift ;;
 	--as)
+		has_value "$@"
 		name=${2%% <*} mail=${2##*<}
 		mail=${mail%>}
 		shift ;;
-	-v) version=${2:?}; shift ;;
+	-v) has_value "$@"; version=$2; shift ;;
 	*) usage >&2; exit 2 ;;
 	esac
 	shift

@@ -21,7 +21,7 @@ while (( $# )); do
 	case $1 in
 	-h|--help) usage; exit 0 ;;
 	--text) text=1 ;;
-	--count) count=${2:?}; shift ;;
+	--count) has_value "$@"; count=$2; shift ;;
 	*) usage >&2; exit 2 ;;
 	esac
 	shift

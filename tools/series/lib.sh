@@ -46,6 +46,11 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_OBJECT_DIRECTORY \
       GIT_CONFIG_COUNT GIT_CEILING_DIRECTORIES
 export LC_ALL=C
 
+# has_value "$@": an option that needs a value has one.
+has_value() {
+	[[ -n ${2-} ]] || { usage >&2; exit 2; }
+}
+
 die() {
 	echo "error: $*" >&2
 	exit 1

@@ -139,7 +139,10 @@ while (( $# )); do
 	case $1 in
 	-h|--help) usage; exit 0 ;;
 	--list) list=1 ;;
-	--with) packages+=("${2:?}"); shift ;;
+	--with)
+		[[ -n ${2-} ]] || { usage >&2; exit 2; }
+		packages+=("$2")
+		shift ;;
 	*) usage >&2; exit 2 ;;
 	esac
 	shift

@@ -60,7 +60,7 @@ while [ $# -gt 0 ]; do
 	-h|--help)	usage; exit 0 ;;
 	--list)		machines; exit 0 ;;
 	--quick)	quick=1; shift ;;
-	--profile)	profile=$2; shift 2 ;;
+	--profile)	has_value "$@"; profile=$2; shift 2 ;;
 	--report)	report=1; shift ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		wanted="$wanted $1"; shift ;;

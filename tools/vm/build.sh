@@ -27,7 +27,7 @@ tree=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--tree)		tree=$(cd "$2" && pwd) || exit 1; shift 2 ;;
+	--tree)		has_value "$@"; tree=$(cd "$2" && pwd) || exit 1; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac

@@ -20,6 +20,12 @@ die()
 	exit 1
 }
 
+# has_value "$@": an option that needs a value is not the last word.
+has_value()
+{
+	[ $# -gt 1 ] || { usage >&2; exit 2; }
+}
+
 # need COMMAND PACKAGE: one clear line when it is missing.
 need()
 {

@@ -22,8 +22,8 @@ out= rmrr= ioapic=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--out)		out=$2; shift 2 ;;
-	--rmrr)		rmrr=$2; shift 2 ;;
+	--out)		has_value "$@"; out=$2; shift 2 ;;
+	--rmrr)		has_value "$@"; rmrr=$2; shift 2 ;;
 	--no-ioapic)	ioapic=0; shift ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;

@@ -17,7 +17,7 @@ tree=$BUILD/linux
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--tree)		tree=$2; shift 2 ;;
+	--tree)		has_value "$@"; tree=$2; shift 2 ;;
 	*)		usage >&2; exit 2 ;;
 	esac
 done

@@ -27,11 +27,12 @@ inner= kernel= append2= before2= adds=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--out)		out=$2; shift 2 ;;
-	--add)		adds="$adds $2"; shift 2 ;;
-	--outer)	inner=$2 kernel=$3; shift 3 ;;
-	--append2)	append2=$2; shift 2 ;;
-	--before2)	before2=$2; shift 2 ;;
+	--out)		has_value "$@"; out=$2; shift 2 ;;
+	--add)		has_value "$@"; adds="$adds $2"; shift 2 ;;
+	--outer)	[ $# -gt 2 ] || { usage >&2; exit 2; }
+			inner=$2 kernel=$3; shift 3 ;;
+	--append2)	has_value "$@"; append2=$2; shift 2 ;;
+	--before2)	has_value "$@"; before2=$2; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac

@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
 	--no-base)	base=; shift ;;
-	--kernel)	kernel=$2; shift 2 ;;
+	--kernel)	has_value "$@"; kernel=$2; shift 2 ;;
 	*)		usage >&2; exit 2 ;;
 	esac
 done

@@ -286,6 +286,12 @@ static void judge_refused(void)
 	      l.translation_off);
 }
 
+static const char usage[] =
+"usage: judge DIR\n"
+"Reads the raw results of a run from DIR, as run.sh leaves them in build/run, prints\n"
+"the report and writes DIR/report.json. Exit status: 0 all is as it should be, 1 it is\n"
+"not, 2 it cannot be judged: something is missing, or cannot be read.\n";
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -305,11 +311,12 @@ int main(int argc, char **argv)
 	char verdict[600] = "", *listing;
 	unsigned int i;
 	size_t size;
-	int went;
+	int went, help = argc == 2 && (!strcmp(argv[1], "-h") ||
+				     !strcmp(argv[1], "--help"));
 
-	if (argc != 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: judge DIR\n");
-		return argc == 2 && !strncmp(argv[1], "-h", 2) ? 0 : 2;
+	if (help || argc != 2 || argv[1][0] == '-') {
+		fputs(usage, help ? stdout : stderr);
+		return help ? 0 : 2;
 	}
 	r = results_load(argv[1]);
 	times_load(0);

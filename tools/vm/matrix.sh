@@ -26,11 +26,11 @@ core= tap= list= jobs= cases=matrix
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--cases)	cases=$2; shift 2 ;;
+	--cases)	has_value "$@"; cases=$2; shift 2 ;;
 	--core)		core=1; shift ;;
 	--tap)		tap=1; shift ;;
 	--list)		list=1; shift ;;
-	--jobs)		jobs=$2; shift 2 ;;
+	--jobs)		has_value "$@"; jobs=$2; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac

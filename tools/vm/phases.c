@@ -156,6 +156,12 @@ static struct symbol *symbol_at(uint64_t address)
 	return low ? &symbols[low - 1] : NULL;
 }
 
+static int bad(const char *what, const char *why)
+{
+	fprintf(stderr, "phases: %s: %s\n", what, why);
+	return -1;
+}
+
 static int phase_add(char *spec)
 {
 	struct phase *p = &phases[nr_phases];
@@ -163,17 +169,15 @@ static int phase_add(char *spec)
 	int i;
 
 	if (!sep || nr_phases == MAX_PHASES)
-		return -1;
+		return bad(spec, sep ? "one phase too many" : "neither : nor @");
 	p->span = *sep == ':';
 	*sep = 0;
 	p->name = strdup(spec);
 	for (i = 0; i < nr_symbols && !p->entry; i++)
 		if (!strcmp(symbols[i].name, sep + 1))
 			p->entry = symbols[i].address;
-	if (!p->entry) {
-		fprintf(stderr, "phases: no function %s in this kernel\n", sep + 1);
-		return -1;
-	}
+	if (!p->entry)
+		return bad(sep + 1, "no such function in this kernel");
 	nr_phases++;
 	return 0;
 }
@@ -329,28 +333,27 @@ static void at_exit(uint64_t id, void *data)
 
 EXPORT int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv)
 {
-	int i, err = 0;
+	int i;
 
 	(void)info;
-	for (i = 0; i < argc && !err; i++) {
-		char *value = strchr(argv[i], '=') + 1;
-
+	for (i = 0; i < argc; i++) {
 		if (!strncmp(argv[i], "map=", 4)) {
-			err = symbols_load(value);
+			if (symbols_load(argv[i] + 4))
+				return bad(argv[i], strerror(errno));
 		} else if (!strncmp(argv[i], "out=", 4)) {
-			out = fopen(value, "w");
-			err = out ? 0 : -1;
+			out = fopen(argv[i] + 4, "w");
+			if (!out)
+				return bad(argv[i], strerror(errno));
 		} else if (!strncmp(argv[i], "profile=", 8)) {
-			profile = strdup(value);
-		} else {
-			err = phase_add(value);
+			profile = strdup(argv[i] + 8);
+		} else if (strncmp(argv[i], "phase=", 6)) {
+			return bad(argv[i], "not map=, out=, profile= or phase=");
+		} else if (phase_add(argv[i] + 6)) {
+			return -1;
 		}
 	}
-	if (err || !out) {
-		fprintf(stderr, "phases: %s: %s\n", i ? argv[i - 1] : "no out=",
-			strerror(errno));
-		return -1;
-	}
+	if (!out)
+		return bad("out=", "not given");
 	executed.score = qemu_plugin_scoreboard_new(2 * sizeof(uint64_t));
 	inside.score = executed.score;
 	inside.offset = sizeof(uint64_t);

@@ -77,10 +77,10 @@ kernel= kernel2=${KERNEL2:-} initrd= out=$BUILD/run plot=1
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--kernel)	kernel=$2; shift 2 ;;
-	--kernel2)	kernel2=$2; shift 2 ;;
-	--initrd)	initrd=$2; shift 2 ;;
-	--out)		out=$2; shift 2 ;;
+	--kernel)	has_value "$@"; kernel=$2; shift 2 ;;
+	--kernel2)	has_value "$@"; kernel2=$2; shift 2 ;;
+	--initrd)	has_value "$@"; initrd=$2; shift 2 ;;
+	--out)		has_value "$@"; out=$2; shift 2 ;;
 	--no-plot)	plot=; shift ;;
 	*)		usage >&2; exit 2 ;;
 	esac

@@ -29,8 +29,8 @@ base= series=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--base)		base=$2; shift 2 ;;
-	--series)	series=$2; shift 2 ;;
+	--base)		has_value "$@"; base=$2; shift 2 ;;
+	--series)	has_value "$@"; series=$2; shift 2 ;;
 	-*)		usage >&2; exit 2 ;;
 	*)		break ;;
 	esac

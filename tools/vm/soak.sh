@@ -22,8 +22,8 @@ seconds= updates= DEBUG=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--seconds)	seconds=$2; shift 2 ;;
-	--updates)	updates=$2; shift 2 ;;
+	--seconds)	has_value "$@"; seconds=$2; shift 2 ;;
+	--updates)	has_value "$@"; updates=$2; shift 2 ;;
 	--debug)	DEBUG=1; shift ;;
 	*)		usage >&2; exit 2 ;;
 	esac

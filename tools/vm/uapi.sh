@@ -43,7 +43,7 @@ kernel=
 while [ $# -gt 0 ]; do
 	case $1 in
 	-h|--help)	usage; exit 0 ;;
-	--kernel)	kernel=$2; shift 2 ;;
+	--kernel)	has_value "$@"; kernel=$2; shift 2 ;;
 	*)		usage >&2; exit 2 ;;
 	esac
 done
