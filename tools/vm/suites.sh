@@ -82,10 +82,10 @@ suite_run()
 # suite_compare BASE SERIES [new]: TAP, a line per result of SERIES, "not ok" if
 # BASE has another. A test that fails on both is no failure of the series; one that
 # is gone is, and one that is new, unless "new" says that there are some: those have
-# to pass, or to be $lacking and skipped, for want of something in the kernel.
+# to pass.
 suite_compare()
 {
-	awk -v basefile="$1" -v new="${3-}" -v lacking="${lacking-}" '
+	awk -v basefile="$1" -v new="${3-}" '
 		function key(s) { sub(/^(not )?ok - /, "", s); sub(/ +# .*/, "", s); return s }
 		function verdict(s) {
 			return s ~ /^not/ ? "fails" : s ~ /# *SKIP/ ? "is skipped" : "passes"
@@ -110,8 +110,6 @@ suite_compare()
 				result(got == want[k], k (got != want[k] ? \
 					": " got ", " want[k] " on the base" : \
 					got == "passes" ? "" : ": " got " on the base as well"))
-			else if (new && got == "is skipped" && k == lacking)
-				result(1, k " # SKIP the kernel of the tests lacks what it needs")
 			else if (new)
 				result(got == "passes", k (got == "passes" ? "" : ": " got))
 			else
