@@ -38,6 +38,7 @@ main|main|tools/vm/scenario.sh main twice|a live update with the NIC running, an
 negatives|main|tools/vm/scenario.sh base unpreserved aborted discard|the same judge on what must lose, be blocked or be stopped
 uapi|main|tools/vm/uapi.sh|the uAPI of the series, without a kexec
 usb|main|tools/vm/usb.sh|a USB controller runs on that the kernel would halt
+kdump|main|tools/vm/kdump.sh|a crash in the middle of a live update
 selftests|main|tools/vm/selftests.sh|the base's liveupdate selftests, same result on both kernels
 matrix|main|tools/vm/matrix.sh --core --tap|other modes of VT-d, other devices, places and kernels
 failures|main|tools/vm/matrix.sh --cases failures --core --tap|a damaged hand-over, a VMM that dies, memory under pressure: contained

@@ -45,9 +45,10 @@ trap 'exit 143' TERM HUP
 # For the crash kernel the same initramfs, inside of it
 "$vm_dir/initramfs.sh" --outer "$BUILD/initramfs.gz" "$kernel" --out "$tmp/initrd"
 log=$BUILD/kdump-$MODE.log
+# The default scratch memory of KHO does not fit beside that of the crash kernel.
 say "crash in a live update, $MODE mode (log: $log)"
-vm_boot "$tmp/log" 240 2048 "$kernel" "$tmp/initrd" \
-	"$common_append kho=on liveupdate=on crashkernel=384M intel_iommu=on,$sm job=crash nics=04.0" \
+vm_boot "$tmp/log" 240 3072 "$kernel" "$tmp/initrd" \
+	"$common_append kho=on liveupdate=on crashkernel=384M kho_scratch=128M,512M,64M intel_iommu=on,$sm job=crash nics=04.0" \
 	-device $unit -device igb,addr=4.0
 mv "$tmp/log" "$log"
 
