@@ -188,7 +188,7 @@ static void fix_resources(struct pci_dev *dev)
 	struct resource *res;
 	int i;
 
-	static_assert(PCI_NUM_RESOURCES <= BITS_PER_TYPE(dev->liveupdate_fixed));
+	static_assert(BITS_PER_TYPE(dev->liveupdate_fixed) >= PCI_NUM_RESOURCES);
 	pci_dev_for_each_resource(dev, res, i) {
 		/* Enhanced Allocation is fixed anyway */
 		if (!res->flags || i == PCI_ROM_RESOURCE ||

@@ -233,6 +233,8 @@ int intel_iommu_preserve_domain(struct iommu_domain *domain,
 			ser->flags |= IOMMU_LIVEUPDATE_DOMAIN_FORCE_SNOOP;
 	}
 	spin_unlock_irqrestore(&dmar_domain->lock, flags);
+	if (ret == -EOPNOTSUPP)
+		pr_err("domain cannot be preserved: attached with a PASID\n");
 	if (ret)
 		return ret;
 
@@ -347,7 +349,7 @@ static int handover_check_domain(struct pci_dev *pdev, u16 alias, void *data)
 		own = pci_get_domain_bus_and_slot(pci_domain_nr(pdev->bus),
 						  PCI_BUS_NUM(alias), devfn);
 		if (!own)
-			return refuse(walk->dev, "another device of its domain has DMA aliases, too");
+			return refuse(walk->dev, "a device of its domain has DMA aliases, too");
 		pci_dev_put(own);
 	}
 	return 0;

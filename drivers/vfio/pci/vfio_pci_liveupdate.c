@@ -136,6 +136,8 @@ static int vfio_pci_liveupdate_preserve(struct liveupdate_file_op_args *args)
 
 	size = vfio_pci_core_liveupdate_size(vdev);
 	if (size > VFIO_PCI_SER_MAX) {
+		pci_warn(pdev, "live update: %zu bytes of config space are too much\n",
+			 size);
 		ret = -EOPNOTSUPP;
 		goto err_unpreserve_core;
 	}

@@ -282,18 +282,20 @@ TEST(after_the_jump)
 
 int main(int argc, char *argv[])
 {
-	char *test[] = { argv[0], "-t", "before_the_jump", NULL };
+	bool before;
 
 	if (argc != 6) {
 		fprintf(stderr, "usage: %s 1|2 BDF BDF INITRD CMDLINE\n", argv[0]);
 		return KSFT_SKIP;
 	}
 
-	if (!strcmp(argv[1], "2"))
-		test[2] = "after_the_jump";
+	before = strcmp(argv[1], "2");
 	preserved_bdf = argv[2];
 	other_bdf = argv[3];
 	initrd = argv[4];
 	cmdline = argv[5];
-	return test_harness_run(3, test);
+	argv[1] = "-t";
+	argv[2] = before ? "before_the_jump" : "after_the_jump";
+	argv[3] = NULL;
+	return test_harness_run(3, argv);
 }
