@@ -181,8 +181,6 @@ static void answer(struct line *l, char *text)
 					   ask_arg(text, "at", 0)));
 	} else if (!strncmp(text, "plug", 4)) {
 		reply_done(l, monitor_plug(marks));
-	} else if (!strncmp(text, "error", 5)) {
-		reply_done(l, monitor_error(marks, nic, ask_arg(text, "correctable", 0)));
 	} else {
 		reply(l, "err unknown question\n");
 	}

@@ -90,7 +90,6 @@ void monitor_read(FILE *marks);
 int monitor_unplug(FILE *marks, unsigned int nic);
 int monitor_pull(FILE *marks, unsigned int rid, unsigned int at);
 int monitor_plug(FILE *marks);
-int monitor_error(FILE *marks, unsigned int nic, int correctable);
 
 /* damage.c */
 int damage_known(const char *list);

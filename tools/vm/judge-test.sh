@@ -396,6 +396,10 @@ good two; edit '/sid 0x30/d' trace.log
 expect 1 "FAIL: device 1: the IOMMU blocked and reported it: 0" "the second device was not blocked after its unmap"
 good two; edit '/pci_nvme_pci_reset/d' trace.log
 expect 1 "FAIL: device 1: closed: device not reset, bus mastering off" "the second device was not reset on close"
+good two; edit '/pci_nvme_pci_reset/d' trace.log; edit 's/dev=1.*/& reset=flr,bus/' marks.tsv
+expect 1 "FAIL: device 1: closed: device not reset, bus mastering off" "the second device, which has FLR, was not reset"
+good two; edit '/pci_nvme_pci_reset/d' trace.log; edit 's/dev=1.*/& reset=pm,bus/' marks.tsv
+expect 0 "device 1: closed: device without a way to reset, bus mastering off" "the kernel resets it by D3 first, which QEMU takes for nothing"
 good two; edit '/nvme 00:06.0 @0x4 <- 0x103/d' trace.log
 expect 1 "FAIL: device 1: closed: device reset, bus mastering still on" "bus mastering of the second device left on"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * QEMU's monitor: what happens to the machine from outside and is more than frames.
- * A device is taken out of its slot, by the button or without, put into one, or has an
- * error to report. The guest program asks for it when it is ready.
+ * A device is taken out of its slot, by the button or without, or put into one. The
+ * guest program asks for it when it is ready.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -173,11 +173,4 @@ int monitor_plug(FILE *marks)
 	return command(marks, "{\"execute\":\"device_add\",\"arguments\":{\"driver\":"
 		       "\"igb\",\"id\":\"late\",\"bus\":\"port%u\",\"romfile\":\"\"}}\n",
 		       opt.nics);
-}
-
-/* Have it report an error, correctable or (completion timeout) not fatal. */
-int monitor_error(FILE *marks, unsigned int nic, int correctable)
-{
-	return human(marks, "pcie_aer_inject_error %sdev%u %s", correctable ? "-c " : "",
-		     nic, correctable ? "0x1" : "0x4000") && strstr(result, "OK id");
 }

@@ -434,7 +434,8 @@ static void parse_places(struct results *r)
 			p = strstr(r->marks[i].text, " ats=");
 			d->ats = p ? strtoul(p + 5, NULL, 0) : 0;
 			p = strstr(r->marks[i].text, " reset=");
-			d->no_reset = p && !strstr(p, "flr") && !strstr(p, "bus");
+			/* The kernel takes the first */
+			d->no_reset = p && strncmp(p + 7, "flr", 3) && strncmp(p + 7, "bus", 3);
 		}
 		d->moved += d->bdf != (int)bdf_pack(bus, dev, fn);
 	}

@@ -22,48 +22,19 @@
 #include <libvfio.h>
 
 #include "kselftest_harness.h"
+#include "liveupdate/aer.h"
 #include "liveupdate/refuse.h"
 #include "liveupdate/sysfs.h"
 
-#define AER_INJECT	"/dev/aer_inject"
 #define TIMEOUT		120
 
 static char port_bdf[16];
 static const char *device_bdf;
 
-/* What drivers/pci/pcie/aer_inject.c reads */
-struct aer_error_inj {
-	u8 bus;
-	u8 dev;
-	u8 fn;
-	u32 uncor_status;
-	u32 cor_status;
-	u32 header_log[4];
-	u32 domain;
-};
-
-/* Has the port report an error that is fatal by default, and recover from it. */
+/* One that is fatal by default */
 static int inject_fatal(const char *bdf)
 {
-	struct aer_error_inj error = { .uncor_status = PCI_ERR_UNC_MALF_TLP };
-	unsigned int segment, bus, slot, function;
-	int ret = 0;
-	int fd;
-
-	if (sscanf(bdf, "%x:%x:%x.%x", &segment, &bus, &slot, &function) != 4)
-		return -EINVAL;
-	error.domain = segment;
-	error.bus = bus;
-	error.dev = slot;
-	error.fn = function;
-
-	fd = open(AER_INJECT, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, &error, sizeof(error)) != sizeof(error))
-		ret = -errno;
-	close(fd);
-	return ret;
+	return aer_inject(bdf, PCI_ERR_UNC_MALF_TLP, 0);
 }
 
 /* Recovery is for a thread of the kernel. */

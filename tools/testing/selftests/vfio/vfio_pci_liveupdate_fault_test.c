@@ -26,7 +26,7 @@
 #include "liveupdate/image.h"
 #include "liveupdate/streaming.h"
 
-#define TIMEOUT	600
+#define TIMEOUT	1800	/* with KASAN */
 
 /* A limit, for when an attempt does not come to its end */
 #define MAX_NTH	2000

@@ -158,33 +158,6 @@ TEST_F_TIMEOUT(image, has_a_command_line, TIMEOUT)
 	}
 }
 
-/* Nothing is wrong with the image, but with what has been done since preserve. */
-TEST_F_TIMEOUT(image, comes_after_a_change, TIMEOUT)
-{
-	int iommufd = self->refuse.vm.iommu->iommufd;
-	struct iommu_ioas_alloc ioas = { .size = sizeof(ioas) };
-	struct iommu_vfio_ioas compat = {
-		.size = sizeof(compat),
-		.op = IOMMU_VFIO_IOAS_SET,
-	};
-	int ret;
-
-	ASSERT_EQ(0, ioctl(iommufd, IOMMU_IOAS_ALLOC, &ioas));
-	compat.ioas_id = ioas.out_ioas_id;
-	ASSERT_EQ(0, ioctl(iommufd, IOMMU_VFIO_IOAS, &compat));
-	ASSERT_EQ(0, image_load(&self->image, CMDLINE_GOOD));
-
-	ret = reboot(RB_KEXEC);
-	ASSERT_EQ(-1, ret);
-	expect_refused(_metadata, &self->refuse, -errno,
-		       "VFIO container compatibility");
-
-	compat.op = IOMMU_VFIO_IOAS_CLEAR;
-	EXPECT_EQ(0, ioctl(iommufd, IOMMU_VFIO_IOAS, &compat));
-	EXPECT_LE(0, refuse_new_session(&self->refuse));
-	EXPECT_EQ(0, vm_preserve_all(&self->refuse.vm));
-}
-
 #ifdef __x86_64__
 /*
  * Without the kernel, as a reset by hardware would do it; nobody else may access
@@ -202,7 +175,7 @@ static void bar_poke(u32 bar)
 	outl(bar, 0xcfc);
 }
 
-/* Nor with what has been done to the device. */
+/* Nothing is wrong with the image, but with what has been done to the device. */
 TEST_F_TIMEOUT(image, comes_after_a_reset, TIMEOUT)
 {
 	u32 bar;

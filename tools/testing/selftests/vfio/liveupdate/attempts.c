@@ -16,6 +16,7 @@
 #include <linux/limits.h>
 #include <linux/pci_regs.h>
 
+#include "sysfs.h"
 #include "vmm.h"
 
 #define DRIVERS		"/sys/bus/pci/drivers"
@@ -64,7 +65,15 @@ static char *driver_of(struct nic *nic)
 static void still_ours(struct nic *nic, const char *name)
 {
 	char *driver = driver_of(nic);
+	int ms;
 
+	/* One that probes asynchronously is seen until it has been refused */
+	for (ms = 0; ms < 1000 && strcmp(driver, "vfio-pci") && strcmp(driver, "none");
+	     ms += 10) {
+		usleep(10000);
+		free(driver);
+		driver = driver_of(nic);
+	}
 	if (strcmp(driver, "vfio-pci") && strcmp(driver, "none"))
 		control_fail(0, "NIC %u: %s gave it to %s", nic->id, name, driver);
 	if (!(nic_command_read(nic) & PCI_COMMAND_MASTER))
@@ -346,15 +355,17 @@ static void attempt_all(struct nic *nic)
 static void attempt_sleep(struct nic *nic)
 {
 	static const char * const states[] = { "freeze", "mem", "disk" };
-	char name[32];
+	char name[32], known[128];
 	size_t i;
+	int ret;
 
+	/* Not every kernel has them all */
+	if (file_read("/sys/power/state", known, sizeof(known)))
+		return;
 	for (i = 0; i < ARRAY_SIZE(states); i++) {
-		int ret = text_write("/sys/power/state", states[i]);
-
-		/* Not every kernel has them all */
-		if (ret == -EINVAL)
+		if (!strstr(known, states[i]))
 			continue;
+		ret = text_write("/sys/power/state", states[i]);
 		snprintf_assert(name, sizeof(name), "sleep:%s", states[i]);
 		must_refuse(nic, name, ret);
 		still_ours(nic, name);

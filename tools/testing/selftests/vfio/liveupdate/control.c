@@ -267,12 +267,6 @@ void control_plug(void)
 	ask("plug");
 }
 
-/* Have it report an error, one that is not fatal in either case. */
-void control_error(unsigned int nic, bool correctable)
-{
-	ask("error nic=%u correctable=%d", nic, correctable);
-}
-
 /**
  * control_sent() - What has been sent up to now?
  * @nic: which network card

@@ -20,7 +20,6 @@ void control_scan(void);
 void control_unplug(unsigned int nic);
 void control_pull(unsigned int nic, unsigned int port, unsigned int at);
 void control_plug(void);
-void control_error(unsigned int nic, bool correctable);
 void control_pause(unsigned int nic);
 void control_resume(unsigned int nic, unsigned int stage);
 bool control_sent(unsigned int nic, __u64 *seq, __u64 *accepted);

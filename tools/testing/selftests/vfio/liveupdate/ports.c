@@ -19,6 +19,7 @@
 #include <linux/kernel.h>
 #include <linux/limits.h>
 
+#include "aer.h"
 #include "vmm.h"
 
 #define DEVICES		"/sys/bus/pci/devices"
@@ -161,12 +162,14 @@ static int errors_seen(struct nic *nic, const char *kind)
 	return n;
 }
 
-static void report_error(struct nic *nic, const char *kind)
+static void report_error(struct nic *nic, const char *kind, u32 uncorrectable,
+			 u32 correctable)
 {
 	int before = errors_seen(nic, kind);
 	long long start = now_ms();
 
-	control_error(nic->id, !strcmp(kind, "correctable"));
+	must(aer_inject(nic->bdf, uncorrectable, correctable), "inject into NIC %u",
+	     nic->id);
 	while (errors_seen(nic, kind) == before && now_ms() - start < PATIENCE_MS)
 		usleep(10000);
 	control_info("nic%u_%s_errors=%d", nic->id, kind, errors_seen(nic, kind) - before);
@@ -186,8 +189,8 @@ void ports_errors(struct vmm_session *session)
 	if (!vmm.errors)
 		return;
 	while (session_nic_next(session, &nic)) {
-		report_error(nic, "correctable");
-		report_error(nic, "nonfatal");
+		report_error(nic, "correctable", 0, PCI_ERR_COR_BAD_TLP);
+		report_error(nic, "nonfatal", PCI_ERR_UNC_COMP_TIME, 0);
 	}
 	control_mark("reported");
 }
