@@ -115,16 +115,27 @@ bool pci_liveupdate_running_stable(struct pci_dev *dev)
 	return find_stable(dev, find_running);
 }
 
-/* The same for all that a reset of a slot would hit */
-bool pci_liveupdate_slot_running(struct pci_slot *slot)
+static bool slot_running(struct pci_slot *slot, bool (*running)(struct pci_dev *))
 {
 	struct pci_dev *dev;
 
 	list_for_each_entry(dev, &slot->bus->devices, bus_list)
-		if (dev->slot == slot && pci_liveupdate_running_stable(dev))
+		if (dev->slot == slot && running(dev))
 			return true;
 
 	return false;
+}
+
+/* The same for all that a reset of a slot would hit */
+bool pci_liveupdate_slot_running(struct pci_slot *slot)
+{
+	return slot_running(slot, pci_liveupdate_running);
+}
+
+/* The same for who has them locked */
+bool pci_liveupdate_slot_running_stable(struct pci_slot *slot)
+{
+	return slot_running(slot, pci_liveupdate_running_stable);
 }
 
 /* The same for who has no lock that keeps the devices of the slot there */

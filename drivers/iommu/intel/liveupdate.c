@@ -89,7 +89,9 @@ handover_entry(struct intel_iommu *iommu, u8 bus, u8 devfn)
 
 /*
  * All units are switched over, or blocked. One that this kernel ignores but could not
- * turn off, which a quirk of graphics devices keeps it from, has no way to flush.
+ * turn off, which a quirk of graphics devices keeps it from, has no way to flush. One
+ * that is not in the table of the firmware, where the next kernel looks, would be
+ * blocked for good.
  */
 static bool all_can_switch_over(void)
 {
@@ -98,6 +100,10 @@ static bool all_can_switch_over(void)
 
 	guard(rcu)();
 	for_each_iommu(iommu, drhd) {
+		if (iommu->flags & VTD_FLAG_HOT_ADDED) {
+			pr_err("%s: was added while the system ran\n", iommu->name);
+			return false;
+		}
 		if (!iommu->flush.flush_context &&
 		    (readl(iommu->reg + DMAR_GSTS_REG) & DMA_GSTS_TES)) {
 			pr_err("%s: translates, but is not used\n", iommu->name);
@@ -113,8 +119,8 @@ static bool all_can_switch_over(void)
  * @ser: filled with what identifies the unit and where the root is
  *
  * Context: May sleep. Serialised by the caller.
- * Return: 0, -EOPNOTSUPP if the unit does not translate or was added while the
- * system ran, or if there is one that could not be blocked, or -ENOMEM.
+ * Return: 0, -EOPNOTSUPP if the unit does not translate, or if there is one that
+ * could not be blocked or was added while the system ran, or -ENOMEM.
  */
 int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 			      struct iommu_liveupdate_unit_ser *ser)
@@ -129,12 +135,6 @@ int intel_iommu_preserve_unit(struct iommu_device *iommu_dev,
 		return -EOPNOTSUPP;
 	}
 
-	/* Not in the table of the firmware, where the next kernel looks */
-	if (iommu->flags & VTD_FLAG_HOT_ADDED) {
-		pr_err("%s: cannot be preserved: was added while the system ran\n",
-		       iommu->name);
-		return -EOPNOTSUPP;
-	}
 	if (!all_can_switch_over())
 		return -EOPNOTSUPP;
 
@@ -325,8 +325,10 @@ static int handover_check_alias(struct pci_dev *pdev, u16 alias, void *data)
 }
 
 /*
- * The next kernel counts the aliases that lead to the table of a device under the
- * domain id of that: with two devices it could not tell whose they are.
+ * The next kernel counts the aliases on a bus that lead to the table of a device
+ * under the domain id of that. If others are attached to it, too, it could not tell
+ * whose they are: a device with aliases has to be the only one there. Nothing of
+ * this one is in the hand-over yet.
  */
 static int handover_check_domain(struct pci_dev *pdev, u16 alias, void *data)
 {
@@ -334,9 +336,6 @@ static int handover_check_domain(struct pci_dev *pdev, u16 alias, void *data)
 	struct context_entry entry, *other;
 	unsigned int devfn;
 	struct pci_dev *own;
-
-	if (alias == pci_dev_id(pdev))
-		return 0;
 
 	intel_iommu_handover_entry(walk->dev, walk->domain, walk->did, alias,
 				   &entry);
@@ -348,9 +347,9 @@ static int handover_check_domain(struct pci_dev *pdev, u16 alias, void *data)
 
 		own = pci_get_domain_bus_and_slot(pci_domain_nr(pdev->bus),
 						  PCI_BUS_NUM(alias), devfn);
-		if (!own)
-			return refuse(walk->dev, "a device of its domain has DMA aliases, too");
 		pci_dev_put(own);
+		if (!own || alias != pci_dev_id(pdev))
+			return refuse(walk->dev, "shares its domain, and one has DMA aliases");
 	}
 	return 0;
 }
