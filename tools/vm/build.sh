@@ -128,11 +128,7 @@ build()
 
 	obj=$BUILD/obj-$config
 	log=$BUILD/obj-$config.log
-	exec 9>"$obj.lock"
-	if ! flock -n 9; then
-		say "waiting: somebody else builds the $config kernel"
-		flock 9
-	fi
+	build_lock "$obj.lock" "the $config kernel"
 	now=$(tree_state "$src"; cat $fragments | cksum; gcc --version | head -1)
 	if [ -f "$obj/arch/x86/boot/bzImage" ] && [ -f "$obj/built-from" ] &&
 	   [ "$(cat "$obj/built-from")" = "$now" ]; then

@@ -132,6 +132,22 @@ tree_state()
 	fi
 }
 
+# build_lock FILE WHAT: nobody else with FILE builds WHAT, until build_unlock or the end
+# of the script. Steps of make check that run side by side build the same things.
+build_lock()
+{
+	exec 9>"$1"
+	flock -n 9 || {
+		say "waiting: somebody else builds $2"
+		flock 9
+	}
+}
+
+build_unlock()
+{
+	exec 9>&-
+}
+
 # selftest TREE OUT NAME TARGET...: what the selftests' own makefiles would do,
 # but away from the source tree, and static.
 selftest()

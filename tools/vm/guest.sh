@@ -34,11 +34,7 @@ out=$BUILD/guest
 log=$BUILD/guest.log
 need_space "$BUILD" 200
 mkdir -p "$out"
-exec 9>"$out.lock"
-if ! flock -n 9; then
-	say "waiting: somebody else builds the guest programs"
-	flock 9
-fi
+build_lock "$out.lock" "the guest programs"
 
 now=$(tree_state "$tree"; cat "$vm_dir/init" "$vm_dir/initramfs.sh" | cksum)
 if [ -f "$BUILD/initramfs.gz" ] && [ -f "$out/built-from" ] &&

@@ -75,9 +75,11 @@ pick_kernel()
 # init SUITE: build the init of a suite that kexecs, to $out/SUITE-init
 init()
 {
+	build_lock "$out.lock" "selftests of $tree"
 	make -C "$tree" O="$out/headers" headers >>"$out.log" 2>&1 &&
 	gcc -static -O2 -isystem "$out/headers/usr/include" -o "$out/$1-init" \
 		"$tests/$1/init.c" >>"$out.log" 2>&1 || die "building $1/init.c failed, see $out.log"
+	build_unlock
 }
 
 # Such an init is PID 1; names and places are its own.

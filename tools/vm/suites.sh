@@ -15,12 +15,15 @@ suite_build()
 	need make make
 	need gcc gcc
 	mkdir -p "$sb_out"
+	build_lock "$sb_out.lock" "selftests of $sb_tree"
 	sb_now=$(tree_state "$sb_tree")
-	[ "$(cat "$sb_out/$sb_name.from" 2>/dev/null)" != "$sb_now" ] || return 0
-	rm -rf "${sb_out:?}/$sb_name.from" "${sb_out:?}/$sb_name"
-	say "the $sb_name selftests of $sb_tree (log: $log)"
-	selftest "$sb_tree" "$sb_out" "$sb_name" $(for sb_p; do echo "$sb_out/$sb_name/$sb_p"; done)
-	printf '%s\n' "$sb_now" >"$sb_out/$sb_name.from"
+	if [ "$(cat "$sb_out/$sb_name.from" 2>/dev/null)" != "$sb_now" ]; then
+		rm -rf "${sb_out:?}/$sb_name.from" "${sb_out:?}/$sb_name"
+		say "the $sb_name selftests of $sb_tree (log: $log)"
+		selftest "$sb_tree" "$sb_out" "$sb_name" $(for sb_p; do echo "$sb_out/$sb_name/$sb_p"; done)
+		printf '%s\n' "$sb_now" >"$sb_out/$sb_name.from"
+	fi
+	build_unlock
 }
 
 # suite_initrd OUT PROGRAM...: each PROGRAM is run by /init; NAME=FILE: as NAME
