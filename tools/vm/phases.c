@@ -7,7 +7,8 @@
  *
  * SPEC is NAME:FUNCTION for a phase from the first instruction of the function to
  * its return, NAME@FUNCTION for its first instruction only. Written is a line for
- * each: name, and the number of instructions executed before and when it was over.
+ * each: name, the number of instructions executed before and when it was over, and
+ * how many of these were other tasks' of the kernel, or interrupts': on another stack.
  * The profile says how many instructions of which function were executed in phases.
  *
  * A block of instructions counts as a whole when it is entered. There is nothing
@@ -76,6 +77,7 @@ EXPORT int qemu_plugin_version = 4;
 
 #define MAX_PHASES	32
 #define MAX_SYMBOLS	262144
+#define STACK_SIZE	16384	/* and its alignment */
 
 static struct symbol {
 	uint64_t address;
@@ -91,6 +93,7 @@ static struct phase {
 	int span;
 	int inside;
 	uint64_t from;
+	uint64_t others;
 	uint64_t stack;
 	uint64_t back;
 } phases[MAX_PHASES];
@@ -237,11 +240,12 @@ static void at_entry(unsigned int cpu, void *data)
 		if (p->entry != b->address || p->inside)
 			continue;
 		if (!p->span) {
-			fprintf(out, "%s\t%lu\t%lu\n", p->name, now, now);
+			fprintf(out, "%s\t%lu\t%lu\t0\n", p->name, now, now);
 			fflush(out);
 			continue;
 		}
 		p->from = now;
+		p->others = 0;
 		p->stack = stack_pointer();
 		p->back = memory(p->stack);
 		p->inside = 1;
@@ -253,21 +257,29 @@ static void at_entry(unsigned int cpu, void *data)
 static void at_block(unsigned int cpu, void *data)
 {
 	const struct block *b = data;
-	int i;
+	uint64_t stack = stack_pointer();
+	int i, mine = 0;
 
 	for (i = 0; i < nr_phases; i++) {
 		struct phase *p = &phases[i];
 
-		if (!p->inside || p->back != b->address ||
-		    stack_pointer() <= p->stack)
+		if (!p->inside)
 			continue;
-		fprintf(out, "%s\t%lu\t%lu\n", p->name, p->from,
-			count_before(cpu, b));
+		if ((stack ^ p->stack) & ~(STACK_SIZE - 1ULL)) {
+			p->others += b->size;
+			continue;
+		}
+		if (p->back != b->address || stack <= p->stack) {
+			mine = 1;
+			continue;
+		}
+		fprintf(out, "%s\t%lu\t%lu\t%lu\n", p->name, p->from,
+			count_before(cpu, b), p->others);
 		fflush(out);
 		p->inside = 0;
 		inside_add(cpu, -1);
 	}
-	if (profile && nr_inside) {
+	if (profile && mine) {
 		struct symbol *s = symbol_at(b->address);
 
 		if (s)
