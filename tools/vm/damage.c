@@ -36,7 +36,7 @@ enum place {
 	PCI, PCI_DEVICES,
 	IOMMUFD, HWPTS, IOASES, ALLOWED, FILES, PAGES, AREAS,
 	VFIO, MEMFD, IOMMUFD_ENTRY, LAST_VFIO_ENTRY,
-	IOMMU_FLB, PCI_FLB,
+	IOMMU_FLB, PCI_FLB, FLBS,
 };
 
 /* LEAD: to the page that an entry of a page table maps, the value is its place */
@@ -118,6 +118,8 @@ static const struct damage {
 	/* struct luo_flb_ser */
 	{ "iommu-name", IOMMU_FLB, 0, 1, FLIP, 1 },
 	{ "pci-name", PCI_FLB, 0, 1, FLIP, 1 },
+	/* struct luo_flb_header_ser */
+	{ "flb-count", FLBS, 8, 8, SET, 0 },
 };
 
 static const char *wrong;	/* why it cannot be done */
@@ -316,6 +318,8 @@ static uint8_t *find(enum place place)
 		return find_flb(luo, IOMMU_NAME);
 	case PCI_FLB:
 		return find_flb(luo, PCI_NAME);
+	case FLBS:
+		return at(u64_at(luo, 24));
 	default:
 		return find_iommu(luo, place);
 	}

@@ -34,6 +34,10 @@ blocked; trace 6 "$fault"
 expect 0 "device 0: blocked, bus mastering on, 1 faults" "its DMA is blocked and reported"
 blocked; trace 5 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
 expect 0 "device 0: blocked, bus mastering off, 0 faults" "its bus mastering is off"
+blocked; trace 6 "$fault"; edit '/@0x4 <- 0x103/d' trace.log
+expect 1 "FAIL: device 0: bus mastering still on after FINISH" "its bus mastering stays on"
+blocked; trace 6 "$fault"; edit '/@0x4 <- 0x103/d' trace.log; printf 'guest\t--forgotten\n' >>"$tmp/run/run.tsv"
+expect 0 "device 0: bus mastering still on after FINISH" "as nobody knows of it any more"
 blocked
 expect 1 "FAIL: device 0: blocked, bus mastering on, 0 faults" "it has died by itself"
 blocked; trace 6 "pci_cfg_write igb 00:04.0 @0x4 <- 0x103"
