@@ -161,7 +161,7 @@ suites: tree
 # empty one is an error.
 clean:
 	@[ ! -d "$${BUILD:?}" ] || { cd "$$BUILD" && set -x && \
-	  rm -rf obj-* linux-switch* base-kho guest* selftests vm run* check \
+	  rm -rf obj-* linux-quirks* base-kho guest* selftests vm run* check \
 		matrix failures soak bench kho bisect docs series initramfs* \
 		series.tmp.* base.tmp.* *.log; }
 

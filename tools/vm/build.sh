@@ -16,7 +16,8 @@ Builds build/obj-CONFIG/arch/x86/boot/bzImage:
   base-debug  build/base likewise
   other       build/linux, with another configuration, to jump to
   modules     the same with iommufd and vfio as modules
-  switch      as series, but the ports of QEMU's switch count as isolated
+  quirks      as series, but the ports of QEMU's switch count as isolated, and an e1000e
+              has a DMA alias
 --tree takes another tree. A kernel whose tree did not change is not built
 again. JOBS=N sets the number of jobs, CCACHE_DIR the compiler cache
 (default: build/ccache; used if ccache is installed).
@@ -107,15 +108,15 @@ build()
 {
 	config=$1
 	case $config in
-	switch)	src=$BUILD/linux-switch hint="make tree"
-		[ ! -d "$BUILD/linux" ] || patched_tree "$src" "$vm_dir/switch-acs.patch" ;;
+	quirks)	src=$BUILD/linux-quirks hint="make tree"
+		[ ! -d "$BUILD/linux" ] || patched_tree "$src" "$vm_dir/quirks.patch" ;;
 	base-kho)	src=${tree:-$BUILD/base-kho} hint="tools/vm/kho.sh --base" ;;
 	base*)	src=${tree:-$BUILD/base} hint="make base" ;;
 	*)	src=${tree:-$BUILD/linux} hint="make tree" ;;
 	esac
 	case $config in
 	base|off)	fragments="kernel" ;;
-	series|switch)	fragments="kernel series kho" ;;
+	series|quirks)	fragments="kernel series kho" ;;
 	base-debug)	fragments="kernel debug" ;;
 	debug)		fragments="kernel series debug" ;;
 	other)		fragments="kernel series other" ;;

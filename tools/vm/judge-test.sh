@@ -120,6 +120,19 @@ good; trace 5 "vtd_dmar_translate dev 00:04.00 iova 0x10000000000 -> gpa 0x77000
 expect 1 "1 outside the memfds" "a translation beyond the memfds"
 good; edit '1s/00:04.0/00:1f.0/' roots.tsv
 expect 1 "FAIL: handover root: 1 devices" "a stranger in the handover root"
+alias()
+{
+	good; printf 'aliases\t%d\n' "$1" >>"$tmp/run/run.tsv"
+	sed -i '1{p;s/00:04.0/00:04.1/}' "$tmp/run/roots.tsv"
+}
+alias 1
+expect 0 "ok    handover root: 1 of 1 DMA aliases" "a device that has a DMA alias"
+alias 0
+expect 1 "FAIL: handover root: 1 devices" "a device that should have no DMA alias"
+alias 2
+expect 1 "FAIL: handover root: 1 of 2 DMA aliases" "a DMA alias that is not there"
+alias 1; edit '2s/0x5000/0x7000/' roots.tsv
+expect 1 "FAIL: handover root: 0 of 1 DMA aliases" "a DMA alias with another table"
 good; edit '3s/\t0$/\t9/' roots.tsv
 expect 1 "1 that reach beyond the memfds" "a page table that reaches beyond the memfds"
 good; edit '3s/0x5000/0x6000/' roots.tsv

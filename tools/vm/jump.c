@@ -52,15 +52,30 @@ static int preserved_device(const char *bdf)
 	return -1;
 }
 
+/* The device as whose function 1 this is, see quirks.patch; -1 if of none. */
+static int alias_of(const char *bdf)
+{
+	char device[sizeof(((struct root *)NULL)->bdf)];
+	char *function;
+
+	snprintf(device, sizeof(device), "%s", bdf);
+	function = strchr(device, '.');
+	if (!function || strcmp(function, ".1"))
+		return -1;
+	function[1] = '0';
+	return preserved_device(device);
+}
+
 /* The roots the guest set between two points: what can be reached from them? */
 static void judge_roots(void)
 {
 	unsigned int handover = 0, strangers = 0, missing = 0, outside = 0;
-	unsigned int checked = 0, interrupts = 0, walks = 0, n;
+	unsigned int checked = 0, interrupts = 0, walks = 0, aliases = 0, n;
+	unsigned int with_alias = strtoul(setting("aliases"), NULL, 10);
 	int64_t first = NEVER, first_ir = NEVER, walk = NEVER;
 	uint64_t table[MAX_NICS] = { 0 };
 	size_t i;
-	int nic;
+	int nic, of;
 
 	for (i = 0; i < r->nr_roots; i++) {
 		const struct root *t = &r->roots[i];
@@ -84,8 +99,13 @@ static void judge_roots(void)
 			handover += nic >= 0;
 			strangers += nic < 0 && strcmp(t->kind, "empty");
 		}
-		if (nic < 0)
+		if (nic < 0) {
+			of = with_alias ? alias_of(t->bdf) : -1;
+			/* It comes after its device, and leads where that does */
+			if (t->time == first && of >= 0 && t->table == table[of])
+				aliases++;
 			continue;
+		}
 		checked++;
 		outside += t->outside > 0;
 		if (!table[nic])
@@ -95,6 +115,11 @@ static void judge_roots(void)
 	/* A device that is not in a root at all is without its table, too. */
 	n = walks * preserved();
 	missing += n > checked ? n - checked : 0;
+	if (with_alias) {
+		strangers -= aliases;
+		check(aliases == with_alias, "handover root: %u of %u DMA aliases, with the table of their device",
+		      aliases, with_alias);
+	}
 	check(handover == preserved() && !strangers && (!new_linux || first < new_linux),
 	      "handover root: %u devices in it that were not preserved, %u of %u "
 	      "that were%s", strangers, handover, preserved(),

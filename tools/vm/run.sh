@@ -131,6 +131,10 @@ fi
 low_mb=$memory_mb
 [ $memory_mb -lt 2816 ] || low_mb=2048
 
+# See quirks.patch
+aliases=0
+[ "$KERNEL1" != quirks ] || aliases=$(echo "$DEVICES" | tr ',' '\n' | grep -c e1000e) || :
+
 kernel=${kernel:-$BUILD/obj-${KERNEL1:-$config}/arch/x86/boot/bzImage}
 case $kernel2 in
 '')	kernel2=$kernel ;;
@@ -352,7 +356,7 @@ cut -f2- "$new/console.tsv" >"$new/console.log"
 printf '%s\t%s\n' case "$CASE" devices "$DEVICES" place "$PLACE" mode "$MODE" \
 	iommu "$iommu" intremap "$INTREMAP" guest "$GUEST" append "$APPEND" append2 "$APPEND2" \
 	reason "$REASON" log1 "$LOG1" log2 "$LOG2" damage "$DAMAGE" jumps "$JUMPS" back "$BACK" stopped "$STOPPED" rate "$RATE" accel "$ACCEL" kernel "$kernel" \
-	kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
+	aliases "$aliases" kernel2 "$kernel2" debug "${DEBUG:-0}" qemu "$qemu_version" >"$new/run.tsv"
 
 verdict=0
 "$BUILD/vm/judge" "$new" >"$new/report.txt" || verdict=$?
