@@ -36,7 +36,9 @@ enum iommu_liveupdate_state {
  * Guards outgoing and incoming records. Innermost of the core's sleeping
  * locks: iommu_probe_device_lock -> group->mutex -> iommu_liveupdate_lock.
  * LUO's FLB lock is taken before all of them, never inside. So are the locks of
- * iommufd, from iommufd_ctx::liveupdate_lock to iommufd_group::lock.
+ * iommufd, from iommufd_ctx::liveupdate_lock to iommufd_group::lock, and at boot
+ * those of the IOMMU driver under which it adopts its units. Inside of it are those
+ * that its callbacks take.
  */
 extern struct mutex iommu_liveupdate_lock;
 

@@ -26,6 +26,8 @@
 #include <linux/kho/abi/luo.h>
 #include <linux/kho/abi/luo_image.h>
 #include <linux/kstrtox.h>
+#include <linux/memblock.h>
+#include <linux/minmax.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -37,12 +39,18 @@
 static int luo_image_param(char *param, char *val, const char *unused, void *arg)
 {
 	struct luo_image *image = arg;
+	u64 size;
 
 	/* A value that is none changes nothing, there as here. */
-	if (parameq(param, "kho"))
+	if (parameq(param, "kho")) {
 		(void)!kstrtobool(val, &image->kho);
-	else if (parameq(param, "liveupdate"))
+	} else if (parameq(param, "liveupdate")) {
 		(void)!kstrtobool(val, &image->liveupdate);
+	} else if (parameq(param, "mem") && val) {
+		size = memparse(val, NULL);
+		if (size)
+			image->memory = min(image->memory, size);
+	}
 
 	return 0;
 }
@@ -118,6 +126,7 @@ struct luo_image *luo_image_parse(const void *buf, size_t len, const char *cmdli
 	memcpy(image->entries, builtin + builtin_len, image->len);
 
 	image->kho = flags & LUO_IMAGE_NOTE_KHO_ON;
+	image->memory = U64_MAX;
 	err = luo_image_cmdline(image, builtin);
 	if (!err && cmdline && !(flags & LUO_IMAGE_NOTE_OVERRIDE))
 		err = luo_image_cmdline(image, cmdline);
@@ -225,6 +234,8 @@ const char *luo_image_refusal(const struct kimage *image)
 		return "the command line of the image leaves kexec handover off";
 	if (!says->liveupdate)
 		return "the command line of the image leaves live update off";
+	if (says->memory < (u64)max_pfn << PAGE_SHIFT)
+		return "the command line of the image leaves out memory";
 	if (!luo_image_knows(says, KHO_FDT_COMPATIBLE, 0))
 		return "the image has another version of kexec handover";
 	if (!luo_image_knows(says, LUO_ABI_COMPATIBLE, 0))

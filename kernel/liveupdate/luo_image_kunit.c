@@ -70,6 +70,7 @@ static const struct {
 	const char *cmdline;
 	bool kho;
 	bool liveupdate;
+	u64 memory;	/* if not all of it */
 } cmdlines[] = {
 	{ 0, "", NULL, false, false },
 	{ LUO_IMAGE_NOTE_KHO_ON, "", NULL, true, false },
@@ -89,6 +90,9 @@ static const struct {
 	{ 0, "kho=off liveupdate=off", "kho=on liveupdate=on", true, true },
 	{ LUO_IMAGE_NOTE_OVERRIDE, "kho=on liveupdate=off", "liveupdate=on", true, false },
 	{ LUO_IMAGE_NOTE_OVERRIDE, "kho=on liveupdate=on", "kho=off", true, true },
+	/* The smallest of them cuts off the most. */
+	{ 0, "mem=2G", "kho=on liveupdate=on mem=1536M mem=4G", true, true, 1536ULL << 20 },
+	{ 0, "", "kho=on liveupdate=on mem mem=nopentium mem=0", true, true },
 };
 
 static void test_cmdline(struct kunit *test)
@@ -102,6 +106,8 @@ static void test_cmdline(struct kunit *test)
 
 		KUNIT_EXPECT_EQ_MSG(test, cmdlines[i].kho, image->kho, "case %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, cmdlines[i].liveupdate, image->liveupdate,
+				    "case %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, cmdlines[i].memory ?: U64_MAX, image->memory,
 				    "case %d", i);
 		kfree(image);
 	}

@@ -481,15 +481,18 @@ int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
 {
 	const struct iommu_liveupdate_unit_ser *ser = NULL;
 	struct intel_iommu_adopted *adopted;
+	enum iommu_liveupdate_boot state;
 	struct root_entry *root;
 	int ret;
 
-	if (iommu_liveupdate_boot_state() == IOMMU_LIVEUPDATE_LIVE)
+	state = iommu_liveupdate_boot_state();
+	if (state == IOMMU_LIVEUPDATE_LIVE)
 		ser = iommu_liveupdate_find_unit(IOMMU_LIVEUPDATE_UNIT_VTD,
 						 iommu->reg_phys);
 	if (!ser) {
-		pr_info("%s: no preserved devices, starting with all blocked\n",
-			iommu->name);
+		pr_info("%s: %s, starting with all blocked\n", iommu->name,
+			state == IOMMU_LIVEUPDATE_UNREADABLE ?
+			"cannot use the hand-over" : "no preserved devices");
 		return -ENOENT;
 	}
 

@@ -31,6 +31,7 @@ void intel_iommu_unpreserve_device(struct device *dev,
 int intel_iommu_freeze_device(struct device *dev,
 			      const struct iommu_liveupdate_device_ser *ser);
 
+void *intel_iommu_handover_table_alloc(struct intel_iommu *iommu);
 void intel_iommu_handover_entry(struct device *dev, struct dmar_domain *domain,
 				u16 did, u16 alias,
 				struct context_entry *entry);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Live update, the side of the old kernel: switch hardware over to what
- * liveupdate.c has prepared for the next kernel
+ * liveupdate*.c has prepared for the next kernel
  */
 
 #define pr_fmt(fmt)	"DMAR: live update: " fmt

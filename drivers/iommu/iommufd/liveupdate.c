@@ -28,7 +28,8 @@
  * nothing is special about any of it, and it can all be done again.
  *
  * Whatever was not restored when the session is finished is ended there: the
- * devices are blocked, then the tables and the memory freed.
+ * devices, which have been stopped by then, are taken off their tables, then the
+ * tables and the memory freed.
  */
 
 #include <linux/iommu-liveupdate.h>

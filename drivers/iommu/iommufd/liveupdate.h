@@ -184,7 +184,6 @@ bool iommufd_liveupdate_top_valid(const struct iommufd_liveupdate_ser *ser);
 int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
 				unsigned long last,
 				struct iommufd_liveupdate_run *run);
-int iommufd_liveupdate_check_held(struct iopt_pages *pages, unsigned long index);
 int iommufd_liveupdate_check_range(struct iopt_area *area,
 				   struct iopt_pages *pages,
 				   struct iommu_domain *domain,
@@ -192,6 +191,8 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 int iommufd_liveupdate_check_domains(struct iopt_area *area,
 				     struct iopt_pages *pages,
 				     unsigned long index, unsigned long last);
+int iommufd_liveupdate_check_page(struct iopt_area *area,
+				  struct iopt_pages *pages, unsigned long index);
 long iommufd_liveupdate_pin_run(struct iopt_pages *pages, unsigned long index,
 				unsigned long last,
 				struct iommufd_liveupdate_run *run);

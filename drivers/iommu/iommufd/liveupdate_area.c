@@ -189,15 +189,12 @@ static int iommufd_liveupdate_check_ends(struct iopt_area *area,
 {
 	unsigned long ends[] = { iopt_area_index(area),
 				 iopt_area_last_index(area) };
+	unsigned int nr = ends[0] == ends[1] ? 1 : 2;
 	unsigned int i;
 	int rc;
 
-	for (i = 0; i != ARRAY_SIZE(ends); i++) {
-		rc = iommufd_liveupdate_check_held(pages, ends[i]);
-		if (rc)
-			return rc;
-		rc = iommufd_liveupdate_check_domains(area, pages, ends[i],
-						      ends[i]);
+	for (i = 0; i != nr; i++) {
+		rc = iommufd_liveupdate_check_page(area, pages, ends[i]);
 		if (rc)
 			return rc;
 	}

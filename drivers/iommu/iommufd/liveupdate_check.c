@@ -17,6 +17,11 @@
 
 #include "liveupdate.h"
 
+/* Not up to the end of a node of the xarray that has one domain in it */
+#define for_each_domain(area, index, domain)				\
+	xa_for_each_range(&(area)->iopt->domains, index, domain, 0,	\
+			  (area)->iopt->next_domain_id - 1)
+
 /**
  * iommufd_liveupdate_next_run() - Find contiguous pages in a file
  * @pages: Pages of type IOPT_ADDRESS_FILE
@@ -54,25 +59,26 @@ int iommufd_liveupdate_next_run(struct iopt_pages *pages, unsigned long index,
 	return 0;
 }
 
-/**
- * iommufd_liveupdate_check_held() - Is a page there and held?
- * @pages: Pages of type IOPT_ADDRESS_FILE
- * @index: The page, in units of PAGE_SIZE from the start of @pages
- *
- * Return: 0 if the page is in the page cache and somebody has it pinned for
- * DMA, -EINVAL if not.
- */
-int iommufd_liveupdate_check_held(struct iopt_pages *pages, unsigned long index)
+/* Whether @domain maps @npages at @iova of @area to @pa, and as the area says */
+static int check_mapped(struct iopt_area *area, struct iommu_domain *domain,
+			unsigned long iova, phys_addr_t pa,
+			unsigned long npages)
 {
-	struct iommufd_liveupdate_run run;
-	int rc;
+	struct pt_iommu *pt = iommupt_from_domain(domain);
 
-	iommufd_liveupdate_run_init(&run);
-	rc = iommufd_liveupdate_next_run(pages, index, index, &run);
-	if (!rc && !folio_maybe_dma_pinned(run.folio))
-		rc = -EINVAL;
-	iommufd_liveupdate_run_end(&run);
-	return rc;
+	if (!pt || !pt->ops->check_range)
+		return -EOPNOTSUPP;
+	return pt->ops->check_range(pt, iova, pa, npages * PAGE_SIZE,
+				    area->iommu_prot & (IOMMU_READ | IOMMU_WRITE),
+				    iopt_area_iova(area),
+				    iopt_area_last_iova(area));
+}
+
+/* The IOVA of a page of @area, by its place in the pages */
+static unsigned long index_to_iova(struct iopt_area *area, unsigned long index)
+{
+	return iopt_area_iova(area) +
+	       (index - iopt_area_index(area)) * PAGE_SIZE;
 }
 
 /**
@@ -92,17 +98,11 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 				   struct iommu_domain *domain,
 				   unsigned long index, unsigned long last)
 {
-	unsigned long first = iopt_area_iova(area);
-	unsigned long iova = first + (index - iopt_area_index(area)) * PAGE_SIZE;
-	unsigned int prot = area->iommu_prot & (IOMMU_READ | IOMMU_WRITE);
-	struct pt_iommu *pt = iommupt_from_domain(domain);
+	unsigned long iova = index_to_iova(area, index);
 	struct iommufd_liveupdate_run run;
 	unsigned long npages = 0;
 	phys_addr_t pa = 0;
 	int rc = 0;
-
-	if (!pt || !pt->ops->check_range)
-		return -EOPNOTSUPP;
 
 	/* One look at the table for all that is contiguous in memory, up to 1 GiB */
 	iommufd_liveupdate_run_init(&run);
@@ -112,9 +112,7 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 			break;
 		if (npages && (page_to_phys(run.page) != pa + npages * PAGE_SIZE ||
 			       npages >= SZ_1G / PAGE_SIZE)) {
-			rc = pt->ops->check_range(pt, iova, pa,
-						  npages * PAGE_SIZE, prot,
-						  first, iopt_area_last_iova(area));
+			rc = check_mapped(area, domain, iova, pa, npages);
 			if (rc)
 				break;
 			iova += npages * PAGE_SIZE;
@@ -127,8 +125,7 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
 	iommufd_liveupdate_run_end(&run);
 	if (rc)
 		return rc;
-	return pt->ops->check_range(pt, iova, pa, npages * PAGE_SIZE, prot,
-				    first, iopt_area_last_iova(area));
+	return check_mapped(area, domain, iova, pa, npages);
 }
 
 /**
@@ -149,11 +146,49 @@ int iommufd_liveupdate_check_domains(struct iopt_area *area,
 	unsigned long i;
 	int rc;
 
-	xa_for_each(&area->iopt->domains, i, domain) {
+	for_each_domain(area, i, domain) {
 		rc = iommufd_liveupdate_check_range(area, pages, domain, index,
 						    last);
 		if (rc)
 			return rc;
 	}
 	return 0;
+}
+
+/**
+ * iommufd_liveupdate_check_page() - Compare all domains with one held page
+ * @area:  Area to check, mapped in all domains of its table
+ * @pages: Its pages, of type IOPT_ADDRESS_FILE
+ * @index: Page to check, in units of PAGE_SIZE from the start of @pages
+ *
+ * Context: As iommufd_liveupdate_check_range().
+ * Return: 0 if the file has the page, somebody has pinned it for DMA, and all
+ * domains map it with the permissions of the area; -EINVAL if not.
+ */
+int iommufd_liveupdate_check_page(struct iopt_area *area,
+				  struct iopt_pages *pages, unsigned long index)
+{
+	struct iommufd_liveupdate_run run;
+	struct iommu_domain *domain;
+	unsigned long i;
+	int rc;
+
+	iommufd_liveupdate_run_init(&run);
+	rc = iommufd_liveupdate_next_run(pages, index, index, &run);
+	if (rc)
+		goto out_end;
+	if (!folio_maybe_dma_pinned(run.folio)) {
+		rc = -EINVAL;
+		goto out_end;
+	}
+	for_each_domain(area, i, domain) {
+		rc = check_mapped(area, domain, index_to_iova(area, index),
+				  page_to_phys(run.page), 1);
+		if (rc)
+			break;
+	}
+
+out_end:
+	iommufd_liveupdate_run_end(&run);
+	return rc;
 }

@@ -149,6 +149,7 @@ TEST_F_TIMEOUT(image, has_a_command_line, TIMEOUT)
 		{ CMDLINE_GOOD " liveupdate=0", "leaves live update off" },
 		{ "kho=on console=ttyS0", "leaves live update off" },
 		{ "kho=on -- liveupdate=on", "leaves live update off" },
+		{ CMDLINE_GOOD " mem=64M", "leaves out memory" },
 	};
 	size_t i;
 

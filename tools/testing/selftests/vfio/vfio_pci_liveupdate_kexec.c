@@ -102,10 +102,10 @@ static void __noreturn show_usage(const char *self)
 		"	[--share session|iommufd|ioas|hwpt|nothing] [--interrupts msix|msi|intx]\n"
 		"	[--attempts] [--others late|discard|left] [--late SECONDS]\n"
 		"	[--pressure] [--order mic] [--skip NIC] [--until s|m|i|c|b|r|a] [--finish] [--native]\n"
-		"	[--forge] [--memlock] [--again|--cold] [--jumps N]\n"
+		"	[--forge] [--memlock] [--forgotten] [--again|--cold] [--jumps N]\n"
 		"	[--unplug preserved|frozen|booted|attached|finishing [--pull]] [--unbind]\n"
 		"	[--plug BDF] [--idle] [--errors] [--killed] [--freeze-fails] [--faults]\n"
-		"	[--strangers] [--limits] [--memory MB [--areas N] [--huge] [--giant] [--lost]]\n"
+		"	[--strangers] [--limits] [--memcg] [--memory MB [--areas N] [--huge] [--giant] [--lost]]\n"
 		"	[--ring N] [--iova IOVA] [--run-id N] [--control TTY]\n"
 		"	[--kernel IMAGE --initrd INITRD --append CMDLINE]\n"
 		"\n"
@@ -119,7 +119,9 @@ static void __noreturn show_usage(const char *self)
 		"the driver the kernel has for it, --cold starts one more kernel with nothing.\n"
 		"--killed kills the VMM before the jump, --freeze-fails has freezing fail first,\n"
 		"--faults has each allocation fail once when devices and page tables are taken\n"
-		"back, --strangers lets others try to get them, --limits has no room for memfds.\n"
+		"back, --strangers lets others try to get them, --limits has no room for memfds,\n"
+		"--memcg has none in the memory cgroup of the VMM.\n"
+		"--forgotten says that the kernel knows of no device that runs.\n"
 		"--unbind unbinds the driver of a NIC when all is frozen. --plug has another device\n"
 		"come after FINISH.\n"
 		"With --lost the kernel unmaps the read-only memory, as it is not what the memfd\n"
@@ -186,12 +188,14 @@ static void parse_options(int argc, char *argv[])
 		{ "again", no_argument, NULL, 'E' },
 		{ "cold", no_argument, NULL, 'f' },
 		{ "memlock", no_argument, NULL, 'M' },
+		{ "forgotten", no_argument, NULL, 'Q' },
 		{ "forge", no_argument, NULL, 'G' },
 		{ "killed", no_argument, NULL, 'X' },
 		{ "freeze-fails", no_argument, NULL, 'Z' },
 		{ "faults", no_argument, NULL, 'Y' },
 		{ "strangers", no_argument, NULL, 'T' },
 		{ "limits", no_argument, NULL, 'w' },
+		{ "memcg", no_argument, NULL, 'W' },
 		{ "unplug", required_argument, NULL, 'u' },
 		{ "pull", no_argument, NULL, 'p' },
 		{ "unbind", no_argument, NULL, 'b' },
@@ -277,6 +281,9 @@ static void parse_options(int argc, char *argv[])
 		case 'M':
 			vmm.memlock = true;
 			break;
+		case 'Q':
+			vmm.forgotten = true;
+			break;
 		case 'G':
 			vmm.forge = true;
 			break;
@@ -294,6 +301,9 @@ static void parse_options(int argc, char *argv[])
 			break;
 		case 'w':
 			vmm.limits = true;
+			break;
+		case 'W':
+			vmm.memcg = true;
 			break;
 		case 'u':
 			vmm.unplug = optarg;

@@ -97,7 +97,7 @@ static void counter_check(void)
 
 static void bench_arrange(void)
 {
-	u64 memory = vmm.memory_mb * SZ_1M;
+	u64 memory = (u64)vmm.memory_mb * SZ_1M;
 
 	bench.size = vmm.giant ? SZ_1G : min_t(u64, memory, BENCH_MEMFD);
 	if (vmm.areas) {

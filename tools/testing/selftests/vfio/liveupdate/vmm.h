@@ -150,6 +150,7 @@ struct vmm {
 	bool again;			/* the next update after a lost one */
 	bool cold;			/* the next kernel after a lost one gets nothing */
 	bool memlock;			/* is short at first */
+	bool forgotten;			/* by PCI and the IOMMU, all devices */
 	bool forge;			/* interrupts, by the last NIC */
 	bool killed;			/* and somebody else jumps, see before.c */
 	bool freeze_fails;		/* at first, see before.c */
@@ -163,6 +164,7 @@ struct vmm {
 	bool idle;			/* allow all to sleep, see ports.c */
 	bool errors;			/* have them report some */
 	bool limits;			/* to memory, when it is retrieved, see limits.c */
+	bool memcg;			/* likewise, of its cgroup */
 	bool attempts;			/* try to take devices away */
 	u32 memory_mb;			/* more memory, see bulk.c */
 	u32 areas;
