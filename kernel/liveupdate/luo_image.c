@@ -10,9 +10,9 @@
  * chance: if the next kernel does not understand what it is handed, its memory
  * is free for anything while DMA to it goes on. The image says what it
  * understands (include/linux/kho/abi/luo_image.h). That is read when the image is
- * loaded, together with what its command line says about KHO and live update,
- * and compared when reboot(2) is about to start it, as only then it is known
- * what is preserved.
+ * loaded, together with what its command line says about KHO, live update and
+ * the end of memory, and compared when reboot(2) is about to start it, as only
+ * then it is known what is preserved.
  *
  * An image is trusted as much as any kernel that root may start: the note
  * prevents accidents. But it is read from a file, so its form is checked.

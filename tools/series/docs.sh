@@ -31,10 +31,13 @@ echo "docs: htmldocs of ${dirs[*]}, some minutes (log: $log)" >&2
 rc=0
 make -s -C "$LINUX" O="$out" SPHINXOPTS="-q -j$(nproc)" SPHINXDIRS="${dirs[*]}" htmldocs >"$log" 2>&1 || rc=$?
 
-# A link to a page of a directory that is not built here is no mistake.
+# A link to a page of a directory that is not built here, or to a label there, is no mistake.
 grep -E 'WARNING|ERROR' "$log" | while IFS= read -r line; do
 	to=$(sed -nE "s,.*(unknown document: |nonexisting document )'/?([^']*)'.*,\2,p" <<<"$line")
-	[[ -n $to && -f $LINUX/Documentation/$to.rst ]] || printf '%s\n' "$line"
+	label=$(sed -nE "s,.*undefined label: '([^']*)'.*,\1,p" <<<"$line")
+	[[ -n $to && -f $LINUX/Documentation/$to.rst ]] ||
+		{ [[ -n $label ]] && grep -rqiF ".. _$label:" "$LINUX/Documentation" --include='*.rst'; } ||
+		printf '%s\n' "$line"
 done >"$TMP/warnings" || true
 
 echo "TAP version 13"
