@@ -47,6 +47,7 @@ static int luo_image_param(char *param, char *val, const char *unused, void *arg
 	} else if (parameq(param, "liveupdate")) {
 		(void)!kstrtobool(val, &image->liveupdate);
 	} else if (parameq(param, "mem") && val) {
+		/* An address on x86, and no other image says what it knows */
 		size = memparse(val, NULL);
 		if (size)
 			image->memory = min(image->memory, size);

@@ -315,6 +315,8 @@ unpreserved; edit '/00:06.0 @0x4 <- 0x103/d' trace.log
 expect 1 "FAIL: NIC 1 received 1,499 frames, then lost bus" "unpreserved: bus mastering was not cleared"
 unpreserved; printf '1005000000000\t1\t1\t1\t1\t1501\t1501\t0x102ee800\n' >>"$tmp/run/arrivals.tsv"
 expect 1 "FAIL: NIC 1: 1 frames in memory after" "unpreserved: a frame came after the shutdown"
+unpreserved; printf '1004060000000\t1\t1\t1\t1\t1500\t1500\t0x102ee000\n' >>"$tmp/run/arrivals.tsv"
+expect 0 "blocked as expected" "unpreserved: one sent before is seen late"
 unpreserved; edit '/Request device/d' console.tsv
 expect 1 "FAIL: NIC 1: the new kernel's log names it" "unpreserved: the log does not say so"
 

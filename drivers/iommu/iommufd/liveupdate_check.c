@@ -17,11 +17,6 @@
 
 #include "liveupdate.h"
 
-/* Not up to the end of a node of the xarray that has one domain in it */
-#define for_each_domain(area, index, domain)				\
-	xa_for_each_range(&(area)->iopt->domains, index, domain, 0,	\
-			  (area)->iopt->next_domain_id - 1)
-
 /**
  * iommufd_liveupdate_next_run() - Find contiguous pages in a file
  * @pages: Pages of type IOPT_ADDRESS_FILE
@@ -74,7 +69,7 @@ static int check_mapped(struct iopt_area *area, struct iommu_domain *domain,
 				    iopt_area_last_iova(area));
 }
 
-/* The IOVA of a page of @area, by its place in the pages */
+/* The IOVA of a page of @area, which is page aligned, by its place in the pages */
 static unsigned long index_to_iova(struct iopt_area *area, unsigned long index)
 {
 	return iopt_area_iova(area) +
@@ -91,7 +86,7 @@ static unsigned long index_to_iova(struct iopt_area *area, unsigned long index)
  *
  * Context: May sleep. Mappings and file must be kept from changing.
  * Return: 0 if all these pages are mapped to where the file has them and with
- * the permissions of the area, -EINVAL if not.
+ * the permissions of the area, -EINVAL if not; -EOPNOTSUPP if it cannot be told.
  */
 int iommufd_liveupdate_check_range(struct iopt_area *area,
 				   struct iopt_pages *pages,
@@ -135,7 +130,7 @@ int iommufd_liveupdate_check_range(struct iopt_area *area,
  * @index: First page to check, in units of PAGE_SIZE from the start of @pages
  * @last:  Last page to check
  *
- * Context: As iommufd_liveupdate_check_range().
+ * Context: As iommufd_liveupdate_check_range(), with domains_rwsem held.
  * Return: 0, or the first error of iommufd_liveupdate_check_range().
  */
 int iommufd_liveupdate_check_domains(struct iopt_area *area,
@@ -146,7 +141,9 @@ int iommufd_liveupdate_check_domains(struct iopt_area *area,
 	unsigned long i;
 	int rc;
 
-	for_each_domain(area, i, domain) {
+	/* Not up to the end of a node of the xarray that has one domain in it */
+	xa_for_each_range(&area->iopt->domains, i, domain, 0,
+			  area->iopt->next_domain_id - 1) {
 		rc = iommufd_liveupdate_check_range(area, pages, domain, index,
 						    last);
 		if (rc)
@@ -161,7 +158,7 @@ int iommufd_liveupdate_check_domains(struct iopt_area *area,
  * @pages: Its pages, of type IOPT_ADDRESS_FILE
  * @index: Page to check, in units of PAGE_SIZE from the start of @pages
  *
- * Context: As iommufd_liveupdate_check_range().
+ * Context: As iommufd_liveupdate_check_range(), with domains_rwsem held.
  * Return: 0 if the file has the page, somebody has pinned it for DMA, and all
  * domains map it with the permissions of the area; -EINVAL if not.
  */
@@ -181,7 +178,9 @@ int iommufd_liveupdate_check_page(struct iopt_area *area,
 		rc = -EINVAL;
 		goto out_end;
 	}
-	for_each_domain(area, i, domain) {
+	/* As in iommufd_liveupdate_check_domains() */
+	xa_for_each_range(&area->iopt->domains, i, domain, 0,
+			  area->iopt->next_domain_id - 1) {
 		rc = check_mapped(area, domain, index_to_iova(area, index),
 				  page_to_phys(run.page), 1);
 		if (rc)

@@ -62,6 +62,7 @@ static void commit_limit(void)
 static struct {
 	int max_fd;
 	long limit;
+	long times;			/* it has been full before */
 } memcg;
 
 static void memcg_max(const char *text)
@@ -84,6 +85,7 @@ static void memcg_limit(void)
 	memcg.max_fd = open(MEMCG "memory.max", O_WRONLY | O_CLOEXEC);
 	if (memcg.max_fd < 0)
 		control_fail(-errno, "open " MEMCG "memory.max");
+	memcg.times = number_of(MEMCG "memory.events", "max ");
 	memcg.limit = number_of(MEMCG "memory.current", "") + LITTLE_KIB * 1024;
 	snprintf_assert(text, sizeof(text), "%ld", memcg.limit);
 	memcg_max(text);
@@ -96,7 +98,7 @@ static void memcg_lift(void)
 
 	memcg_max("max");
 	close(memcg.max_fd);
-	times = number_of(MEMCG "memory.events", "max ");
+	times = number_of(MEMCG "memory.events", "max ") - memcg.times;
 	killed = number_of(MEMCG "memory.events", "oom_kill ");
 	bytes = number_of(MEMCG "memory.current", "");
 	control_info("memcg_full=%ld", times);
