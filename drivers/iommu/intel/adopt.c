@@ -475,7 +475,8 @@ void intel_iommu_forget_adopted(struct intel_iommu *iommu)
  *
  * Context: May sleep.
  * Return: 0, or an error, logged, if the unit needs a new root table: -ENOENT if
- * nothing was handed over or it is unreadable, -EINVAL or -ENOSPC if it cannot be used, -ENOMEM.
+ * nothing was handed over or it is unreadable, -EINVAL or -ENOSPC if it cannot be
+ * used, -ENOMEM.
  */
 int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
 {
@@ -489,14 +490,15 @@ int __init intel_iommu_adopt_unit(struct intel_iommu *iommu)
 	if (state == IOMMU_LIVEUPDATE_LIVE)
 		ser = iommu_liveupdate_find_unit(IOMMU_LIVEUPDATE_UNIT_VTD,
 						 iommu->reg_phys);
-	if (state == IOMMU_LIVEUPDATE_UNREADABLE)
-		pr_err("%s: cannot use the hand-over, starting with all blocked\n",
-		       iommu->name);
-	else if (!ser)
-		pr_info("%s: no preserved devices, starting with all blocked\n",
-			iommu->name);
-	if (!ser)
+	if (!ser) {
+		if (state == IOMMU_LIVEUPDATE_UNREADABLE)
+			pr_err("%s: cannot use the hand-over, starting with all blocked\n",
+			       iommu->name);
+		else
+			pr_info("%s: no preserved devices, starting with all blocked\n",
+				iommu->name);
 		return -ENOENT;
+	}
 
 	ret = check_unit(iommu, ser);
 	if (ret)
